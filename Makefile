@@ -1,0 +1,37 @@
+# Every target sets itself up: a .venv beside this file, pinned by constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+# two threads, whatever the machine: results repeat, and neighbours are left in peace
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test test-all check format clean
+.DEFAULT_GOAL := test
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "autowarm needs Python 3.11 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: .venv/ready  ## tune the warmup of a small character GPT (about 3 minutes on 2 cores)
+	$(BIN)/autowarm demo
+
+test: .venv/ready  ## the fast tests
+	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+
+test-all: .venv/ready  ## every test this machine can run
+	$(BIN)/python -m pytest -q
+
+check: .venv/ready  ## lint, format, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

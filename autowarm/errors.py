@@ -1,0 +1,42 @@
+"""Every error that autowarm raises on purpose. The message says what was wrong and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AutowarmError(Exception):
+    """Root of all errors raised on purpose by autowarm."""
+
+
+class ScheduleError(AutowarmError, ValueError):
+    """A schedule, or a use of one, is not valid."""
+
+
+class SettingsError(AutowarmError, ValueError):
+    """A study file or the arguments of a study are not valid."""
+
+
+class JobError(AutowarmError):
+    """The training job cannot be built, or cannot be tuned as it is."""
+
+
+class RecordError(AutowarmError, ValueError):
+    """A stored record cannot be read."""
+
+
+class StudyError(AutowarmError):
+    """A study cannot go on, or has no answer to give."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """Word the message for a name that is not one of the known ones, with the nearest one suggested.
+
+    >>> unknown("decay", "cosin", ["linear", "cosine"])
+    "unknown decay 'cosin': did you mean 'cosine'? Known: cosine, linear"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f": did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}"

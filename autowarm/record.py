@@ -1,0 +1,162 @@
+"""What a trial left behind, as plain data: the joint between training and everything that reads results."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from autowarm.errors import RecordError, ScheduleError
+from autowarm.schedule import Schedule
+
+Outcome: TypeAlias = Literal["COMPLETE", "DIVERGED", "PRUNED", "FAILED"]
+Role: TypeAlias = Literal["search", "range_test", "baseline", "confirm"]
+Mode: TypeAlias = Literal["min", "max"]
+# (optimizer steps done, value) at growing steps
+Curve: TypeAlias = tuple[tuple[int, float], ...]
+
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
+ROLES: tuple[str, ...] = get_args(Role)
+
+# A validation batch costs a forward pass, a training step a forward and a backward: a third.
+VALIDATION_BATCH_COST = 1 / 3
+
+RECORD_VERSION = 1
+_CURVES = ("rungs", "train_curve", "grad_norms")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One schedule trained once on one job at one horizon with one seed.
+
+    Attributes:
+        study: name of the study.
+        trial: number of the trial within (study, horizon, search or not), from 0.
+        role: why it ran; only `search` is told to the sampler.
+        schedule: what was trained; None for a job's own scheduler that is no Schedule.
+        label: the schedule in words; for `schedule` None, what the job's own scheduler is.
+        total_steps: optimizer steps the schedule spans.
+        dataset_size: training examples available to the run; None where the data has no length.
+        batch_size: training examples an optimizer step uses; None where unknown.
+        seed: of weights, data order and dropout.
+        monitor: name of the metric, and `mode`, whether less (`min`) or more (`max`) of it is better.
+        outcome: how it ended; `reason` says why, in a line, unless COMPLETE.
+        value: the monitored metric at the end of training; None unless COMPLETE.
+        rungs: (step, monitored metric) at about 20 steps.
+        train_curve: (step, mean training loss since the point before), thinned.
+        grad_norms: (step, L2 norm of all gradients before clipping), thinned.
+        steps: optimizer steps executed, and `val_batches`, validation batches executed.
+        seconds: wall time of the trial.
+        error: traceback of a FAILED trial.
+        versions: of the libraries that matter.
+    """
+
+    study: str
+    trial: int
+    role: Role
+    schedule: Schedule | None
+    label: str
+    total_steps: int
+    dataset_size: int | None
+    batch_size: int | None
+    seed: int
+    monitor: str
+    mode: Mode
+    outcome: Outcome
+    value: float | None = None
+    reason: str | None = None
+    rungs: Curve = ()
+    train_curve: Curve = ()
+    grad_norms: Curve = ()
+    steps: int = 0
+    val_batches: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+    versions: Mapping[str, str] | None = None
+
+    @property
+    def horizon(self) -> tuple[int, int | None]:
+        """(`total_steps`, `dataset_size`)."""
+        return self.total_steps, self.dataset_size
+
+    @property
+    def cost(self) -> float:
+        """Training steps plus a third of the validation batches, in training steps."""
+        return self.steps + self.val_batches * VALIDATION_BATCH_COST
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold; numbers that JSON has no word for become null."""
+        data = {"record_version": RECORD_VERSION, **{k: v for k, v in asdict(self).items() if v is not None}}
+        data["schedule"] = self.schedule.to_dict() if self.schedule else None
+        for name in _CURVES:
+            data[name] = [[step, value if math.isfinite(value) else None] for step, value in data[name]]
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrialRecord:
+        """Build a record from what `to_dict` returned.
+
+        Raises:
+            RecordError: something is missing, of the wrong kind, or from a newer version.
+        """
+        version = data.get("record_version")
+        if version != RECORD_VERSION:
+            raise RecordError(f"record version {version!r}, this autowarm reads {RECORD_VERSION}: update autowarm")
+        known = {f.name for f in fields(cls)}
+        kept = {k: v for k, v in data.items() if k in known}
+        try:
+            schedule = kept.get("schedule")
+            kept["schedule"] = Schedule.from_dict(schedule) if schedule is not None else None
+            for name in _CURVES:
+                points = kept.get(name, ())
+                kept[name] = tuple((int(s), math.nan if v is None else float(v)) for s, v in points)
+            for name in ("dataset_size", "batch_size"):
+                kept.setdefault(name, None)
+            record = cls(**kept)
+        except (TypeError, ValueError, AttributeError, ScheduleError) as e:
+            raise RecordError(f"not a trial record: {e}") from None
+        if record.outcome not in OUTCOMES or record.role not in ROLES:
+            raise RecordError(f"not a trial record: outcome {record.outcome!r}, role {record.role!r}")
+        return record
+
+
+def better(a: float, b: float, mode: Mode) -> bool:
+    """Tell whether metric `a` is strictly better than `b`."""
+    return a < b if mode == "min" else a > b
+
+
+def write_jsonl(records: Iterable[TrialRecord], path: Path) -> None:
+    """Write one record a line, replacing the file in one move so that a reader never sees half of it."""
+    lines = [json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) for record in records]
+    part = path.with_name(path.name + ".part")
+    part.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    part.replace(path)
+
+
+def read_jsonl(path: Path) -> list[TrialRecord]:
+    """Read the records of a file that `write_jsonl` wrote.
+
+    Raises:
+        RecordError: the file cannot be read, or a line is not a record (the line is named).
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise RecordError(f"{path}: cannot be read: {e}") from None
+    records = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            data = json.loads(line)
+            if not isinstance(data, dict):
+                raise RecordError("not a trial record: expected an object in braces")
+            records.append(TrialRecord.from_dict(data))
+        except json.JSONDecodeError as e:
+            raise RecordError(f"{path}, line {number}: invalid JSON: {e.msg}") from None
+        except RecordError as e:
+            raise RecordError(f"{path}, line {number}: {e}") from None
+    return records

@@ -1,0 +1,363 @@
+"""A learning-rate schedule as plain data: warmup, peak, decay. From an optimizer step to a learning rate.
+
+With T = `total_steps` and w = `warmup_steps`, the lr that optimizer step s = 0 .. T - 1 uses is
+
+    initial_lr * warmup(s / w)        for s < w, from warmup_start_ratio at s = 0 up to 1
+    initial_lr * decay(s, w, T)       for s >= w, from exactly 1 at s = w
+
+The decays and their formulas are in `autowarm.decays`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from autowarm.decays import DECAY_PARAMETERS, DECAYS, Array, Cooldown, DecayName, cooldown_steps_of
+from autowarm.errors import ScheduleError, unknown
+from autowarm.yaml_files import read_yaml, to_yaml
+
+WarmupShape: TypeAlias = Literal["linear", "cosine", "exponential"]
+
+# The version of the file format, in the key `autowarm` of each schedule file.
+FILE_VERSION = 1
+
+# From x = s / w in [0, 1) and r = warmup_start_ratio to the lr over the peak.
+_WARMUPS: Mapping[WarmupShape, Callable[[Array, float], Array]] = {
+    "linear": lambda x, r: r + (1.0 - r) * x,
+    "cosine": lambda x, r: r + (1.0 - r) * 0.5 * (1.0 - np.cos(np.pi * x)),
+    "exponential": lambda x, r: np.power(r, 1.0 - x),
+}
+WARMUPS: tuple[str, ...] = get_args(WarmupShape)
+_LENGTHS = ("warmup_ratio", "warmup_steps", "warmup_epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """A learning-rate schedule; frozen, comparable, and free of any framework.
+
+    Attributes:
+        initial_lr: the peak learning rate, reached when warmup ends; greater than 0.
+        warmup_ratio: warmup's share of `total_steps`, in [0, 1). Give at most one of the three lengths; none of
+            them is no warmup.
+        warmup_steps: warmup's length in optimizer steps, a whole number of at least 0.
+        warmup_epochs: warmup's length in epochs, at least 0; turned into steps by `resolved`.
+        warmup: shape of the warmup. `exponential` needs a `warmup_start_ratio` above 0.
+        warmup_start_ratio: lr at step 0 over `initial_lr`, in [0, 1]; without effect where there is no warmup.
+        decay: what follows the warmup; see `autowarm.decays`.
+        final_lr_ratio: lr at step `total_steps` (the end, never executed) over `initial_lr`, in [0, 1]; only for
+            decays that end there.
+        power: of `polynomial`, greater than 0; default 2.
+        gamma: of `exponential`, the factor over the whole decay, in (0, 1], default 0.01; of `step`, the factor of
+            each drop, in (0, 1], default 0.1.
+        num_cycles: of `cosine_restarts`, a whole number of at least 1; default 2.
+        step_size_ratio: of `step`, the share of the decay between two drops, in (0, 1]; default 1/3.
+        decay_ratio: of `wsd`, the cooldown's share of `total_steps`, in (0, 1]; default 0.2.
+        cooldown: of `wsd`, `linear` (default) or `one_minus_sqrt`.
+
+    Raises:
+        ScheduleError: a value outside its domain, two lengths of warmup, or a parameter of another decay.
+
+    >>> schedule = Schedule(initial_lr=1.0, warmup_ratio=0.4, decay="linear")
+    >>> schedule.lrs(total_steps=5).round(3).tolist()
+    [0.0, 0.5, 1.0, 0.667, 0.333]
+    """
+
+    initial_lr: float
+    warmup_ratio: float | None = None
+    warmup_steps: int | None = None
+    warmup_epochs: float | None = None
+    warmup: WarmupShape = "linear"
+    warmup_start_ratio: float = 0.0
+    decay: DecayName = "constant"
+    final_lr_ratio: float = 0.0
+    power: float | None = None
+    gamma: float | None = None
+    num_cycles: int | None = None
+    step_size_ratio: float | None = None
+    decay_ratio: float | None = None
+    cooldown: Cooldown | None = None
+
+    def __post_init__(self) -> None:
+        """Check each field against its domain, and fill in the decay's own parameters."""
+        self._set("initial_lr", _number("initial_lr", self.initial_lr, lambda x: x > 0, "greater than 0"))
+        self._check_warmup()
+        if self.decay not in DECAYS:
+            raise ScheduleError(unknown("decay", self.decay, DECAYS))
+        self._check_decay()
+
+    def _check_warmup(self) -> None:
+        given = [name for name in _LENGTHS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ScheduleError(f"give only one length of warmup, got {' and '.join(given)}")
+        if not given:
+            self._set("warmup_ratio", 0.0)
+        elif given == ["warmup_ratio"]:
+            self._set(
+                "warmup_ratio", _number("warmup_ratio", self.warmup_ratio, lambda x: 0 <= x < 1, "in [0, 1)")
+            )
+        elif given == ["warmup_epochs"]:
+            self._set(
+                "warmup_epochs", _number("warmup_epochs", self.warmup_epochs, lambda x: x >= 0, "at least 0")
+            )
+        else:
+            self._set("warmup_steps", _whole("warmup_steps", self.warmup_steps, minimum=0))
+        if self.warmup not in WARMUPS:
+            raise ScheduleError(unknown("warmup", self.warmup, WARMUPS))
+        start = _number(
+            "warmup_start_ratio", self.warmup_start_ratio, lambda x: 0 <= x <= 1, "in [0, 1]"
+        )
+        self._set("warmup_start_ratio", start)
+        if self.warmup == "exponential" and start == 0:
+            raise ScheduleError("warmup 'exponential' cannot start at 0: give a warmup_start_ratio above 0")
+
+    def _check_decay(self) -> None:
+        decay = DECAYS[self.decay]
+        final = _number("final_lr_ratio", self.final_lr_ratio, lambda x: 0 <= x <= 1, "in [0, 1]")
+        self._set("final_lr_ratio", final)
+        if final and not decay.ends_at_final_lr_ratio:
+            raise ScheduleError(
+                f"decay {self.decay!r} has no final_lr_ratio: "
+                f"it goes with {', '.join(n for n, d in DECAYS.items() if d.ends_at_final_lr_ratio)}"
+            )
+        for name in DECAY_PARAMETERS:
+            value = getattr(self, name)
+            if name not in decay.parameters:
+                if value is not None:
+                    owners = ", ".join(n for n, d in DECAYS.items() if name in d.parameters)
+                    raise ScheduleError(f"{name} belongs to decay {owners}, not to {self.decay!r}")
+                continue
+            parameter = decay.parameters[name]
+            value = parameter.default if value is None else _plain(value)
+            if not parameter.check(value):
+                raise ScheduleError(f"{name} must be {parameter.domain}, got {value!r}")
+            self._set(name, type(parameter.default)(value))
+        if self.warmup_ratio and self.decay_ratio and self.warmup_ratio + self.decay_ratio > 1 + 1e-12:
+            raise ScheduleError(
+                "warmup_ratio and decay_ratio must add up to at most 1, "
+                f"got {self.warmup_ratio} + {self.decay_ratio}"
+            )
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def decay_parameters(self) -> dict[str, Any]:
+        """The decay's own parameters and their values."""
+        return {name: getattr(self, name) for name in DECAYS[self.decay].parameters}
+
+    def warmup_steps_of(self, total_steps: int) -> int:
+        """Return the length of the warmup in optimizer steps: 0 <= w < `total_steps`.
+
+        A ratio is rounded to the nearest whole step, and leaves at least one step for the peak.
+
+        Args:
+            total_steps: optimizer steps in the run, at least 1.
+
+        Raises:
+            ScheduleError: `warmup_steps` does not fit into the run, or a warmup in epochs was not resolved yet.
+        """
+        total_steps = _whole("total_steps", total_steps, minimum=1)
+        if self.warmup_epochs is not None:
+            raise ScheduleError(
+                f"warmup_epochs={self.warmup_epochs} has no length in steps yet: call "
+                ".resolved(steps_per_epoch=...) first"
+            )
+        if self.warmup_steps is None:
+            # __post_init__ leaves exactly one of the lengths
+            return min(round((self.warmup_ratio or 0.0) * total_steps), total_steps - 1)
+        if self.warmup_steps >= total_steps and self.warmup_steps > 0:
+            raise ScheduleError(
+                f"warmup_steps={self.warmup_steps} must be less than total_steps={total_steps}: "
+                "shorten the warmup, or give it as warmup_ratio"
+            )
+        if self.decay_ratio and self.warmup_steps + cooldown_steps_of(self.decay_ratio, total_steps) > total_steps:
+            raise ScheduleError(
+                f"warmup_steps={self.warmup_steps} and decay_ratio={self.decay_ratio} do not both fit into "
+                f"total_steps={total_steps}"
+            )
+        return self.warmup_steps
+
+    def resolved(self, *, steps_per_epoch: float) -> Schedule:
+        """Return the same schedule with a warmup given in epochs turned into `warmup_steps`.
+
+        Args:
+            steps_per_epoch: optimizer steps in an epoch, greater than 0.
+        """
+        if self.warmup_epochs is None:
+            return self
+        per_epoch = _number("steps_per_epoch", steps_per_epoch, lambda x: x > 0, "greater than 0")
+        return replace(self, warmup_epochs=None, warmup_steps=round(self.warmup_epochs * per_epoch))
+
+    def multipliers(self, *, total_steps: int) -> Array:
+        """Return lr over `initial_lr` at steps 0 .. `total_steps`: shape (total_steps + 1,), the end included."""
+        w = self.warmup_steps_of(total_steps)
+        s = np.arange(total_steps + 1, dtype=np.float64)
+        rising = _WARMUPS[self.warmup](s[:w] / max(w, 1), self.warmup_start_ratio)
+        decay = DECAYS[self.decay]
+        falling = decay.multiplier(self.decay_parameters, self.final_lr_ratio, s[w:], w, int(total_steps))
+        return np.concatenate([rising, falling])
+
+    def lrs(self, *, total_steps: int) -> Array:
+        """Return the learning rates that optimizer steps 0 .. `total_steps` - 1 use: shape (total_steps,)."""
+        return self.initial_lr * self.multipliers(total_steps=total_steps)[:-1]
+
+    def lr_at(self, step: int, *, total_steps: int) -> float:
+        """Return the learning rate of one optimizer step.
+
+        Args:
+            step: 0-based, in [0, `total_steps`]; the last one is the end, which no step executes.
+            total_steps: optimizer steps in the run, at least 1.
+
+        Raises:
+            ScheduleError: the step is not in the run.
+        """
+        w = self.warmup_steps_of(total_steps)
+        step = _whole("step", step, minimum=0)
+        if step > total_steps:
+            raise ScheduleError(f"step must be in [0, total_steps={total_steps}], got {step}")
+        s = np.array([step], dtype=np.float64)
+        if step < w:
+            ratio = _WARMUPS[self.warmup](s / w, self.warmup_start_ratio)
+        else:
+            ratio = DECAYS[self.decay].multiplier(
+                self.decay_parameters, self.final_lr_ratio, s, w, int(total_steps)
+            )
+        return float(self.initial_lr * ratio[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields that say something as plain data: what `from_dict` reads and files hold."""
+        told = ["initial_lr", next(n for n in _LENGTHS if getattr(self, n) is not None)]
+        told += [name for name in ("warmup", "warmup_start_ratio") if getattr(self, name) != _DEFAULTS[name]]
+        told += ["decay", *self.decay_parameters]
+        told += ["final_lr_ratio"] if self.final_lr_ratio else []
+        return {name: getattr(self, name) for name in told}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Schedule:
+        """Build a schedule from plain data.
+
+        Text that is a number (``"3e-4"``, as plain YAML loaders return it) is taken as the number.
+
+        Raises:
+            ScheduleError: an unknown key (the nearest one is suggested), a missing `initial_lr`, or a bad value.
+        """
+        for key in data:
+            if key not in _DEFAULTS:
+                raise ScheduleError(unknown("key of a schedule", key, _DEFAULTS))
+        if "initial_lr" not in data:
+            raise ScheduleError("a schedule needs an initial_lr, the peak learning rate")
+        return cls(**{key: _from_text(value) for key, value in data.items()})
+
+    def save(self, path: str | Path) -> None:
+        """Write the schedule to a YAML file that `load_schedule` reads."""
+        Path(path).write_text(schedule_yaml(self), encoding="utf-8")
+
+    def __str__(self) -> str:
+        """Describe the schedule in a line.
+
+        >>> str(Schedule(initial_lr=3e-4, warmup_ratio=0.06, decay="wsd"))
+        'lr 0.0003, warmup 6 %, wsd (decay_ratio 0.2, cooldown linear)'
+        """
+        if self.warmup_ratio is not None:
+            length = f"{self.warmup_ratio * 100:.3g} %"
+        elif self.warmup_steps is not None:
+            length = f"{self.warmup_steps} steps"
+        else:
+            length = f"{self.warmup_epochs:g} epochs"
+        has_warmup = any(getattr(self, name) for name in _LENGTHS)
+        shape = f" {self.warmup}" if self.warmup != "linear" else ""
+        start = f" from {self.warmup_start_ratio:.3g}" if self.warmup_start_ratio else ""
+        warmup = f"warmup {length}{shape}{start}" if has_warmup else "no warmup"
+        own = [f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.decay_parameters.items()]
+        own += [f"final_lr_ratio {self.final_lr_ratio:.3g}"] if self.final_lr_ratio else []
+        return f"lr {self.initial_lr:.3g}, {warmup}, {self.decay}" + (f" ({', '.join(own)})" if own else "")
+
+
+_DEFAULTS = {field.name: field.default for field in fields(Schedule)}
+
+ScheduleLike: TypeAlias = "Schedule | str | Path | Mapping[str, Any]"
+
+
+def load_schedule(source: ScheduleLike) -> Schedule:
+    """Return a schedule from a Schedule, a YAML file, or a mapping.
+
+    A file holds the fields of `Schedule` under the key `schedule`, as `Schedule.save` and ``autowarm export`` write
+    them, or at the top. What stands beside `schedule` (where it came from) is left alone.
+
+    Raises:
+        ScheduleError: the file cannot be read, comes from a newer version, or does not hold a valid schedule.
+    """
+    if isinstance(source, Schedule):
+        return source
+    if isinstance(source, Mapping):
+        return _from_mapping(source)
+    path = Path(source)
+    data = read_yaml(path, ScheduleError)
+    try:
+        return _from_mapping(data)
+    except ScheduleError as e:
+        raise ScheduleError(f"{path}: {e}") from None
+
+
+def schedule_yaml(schedule: Schedule, provenance: Mapping[str, Any] | None = None) -> str:
+    """Format a schedule file: version, schedule and, where known, where it came from."""
+    data: dict[str, Any] = {"autowarm": FILE_VERSION, "schedule": schedule.to_dict()}
+    if provenance:
+        data["provenance"] = dict(provenance)
+    return to_yaml(data)
+
+
+def _from_mapping(data: Mapping[str, Any]) -> Schedule:
+    version = data.get("autowarm", FILE_VERSION)
+    if version != FILE_VERSION:
+        raise ScheduleError(
+            f"the file has format version {version!r}, this autowarm reads {FILE_VERSION}: update autowarm"
+        )
+    if "schedule" not in data:
+        return Schedule.from_dict({key: value for key, value in data.items() if key != "autowarm"})
+    if not isinstance(data["schedule"], Mapping):
+        raise ScheduleError("'schedule' must hold 'key: value' lines")
+    return Schedule.from_dict(data["schedule"])
+
+
+def _plain(value: Any) -> Any:
+    """Turn a numpy scalar into the Python number it stands for: checkpoints hold plain data only."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _from_text(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    return int(number) if number.is_integer() and value.strip().lstrip("+-").isdigit() else number
+
+
+def _number(name: str, value: Any, check: Callable[[float], bool], domain: str) -> float:
+    value = _plain(value)
+    good = isinstance(value, int | float) and not isinstance(value, bool)
+    if not good or not math.isfinite(value) or not check(value):
+        raise ScheduleError(f"{name} must be {domain}, got {value!r}")
+    return float(value)
+
+
+def _whole(name: str, value: Any, *, minimum: int) -> int:
+    value = _plain(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        whole = minimum - 1
+    if isinstance(value, bool) or whole < minimum:
+        raise ScheduleError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
+    return whole
