@@ -11,7 +11,7 @@ each entry of `DECAYS` maps (s, w, T) to the learning rate over the peak. At s =
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
@@ -105,8 +105,9 @@ def _cosine(_own: Own, f: float, s: Array, w: int, total: int) -> Array:
 
 def _cosine_restarts(own: Own, f: float, s: Array, w: int, total: int) -> Array:
     """Fall `num_cycles` times as a cosine, back at 1 at each restart: SGDR with equal cycles."""
-    # Counted in steps times cycles, the place within the cycle is exact, and so is the step of the restart.
-    ahead = (s - w) * own["num_cycles"]
+    # Counted in steps times cycles, the place within the cycle is exact, and so is the step of the restart. Whole
+    # turns of the cycles say nothing about the place; left in, a great number of cycles would overflow.
+    ahead = (s - w) * (own["num_cycles"] % (total - w))
     within = np.where(s >= total, 1.0, np.mod(ahead, total - w) / (total - w))
     return _between(f, 0.5 * (1.0 + np.cos(np.pi * within)))
 
@@ -142,12 +143,13 @@ def _wsd(own: Own, f: float, s: Array, w: int, total: int) -> Array:
     return _between(f, 1.0 - (np.sqrt(cooled) if own["cooldown"] == "one_minus_sqrt" else cooled))
 
 
-def _is_number(x: Any) -> bool:
-    return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
+def is_number(x: Any) -> bool:
+    """Tell whether x is a finite number: also not an int beyond the floats, which math.isfinite chokes on."""
+    return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max
 
 
 def _share(default: float) -> Parameter:
-    return Parameter(default, lambda x: _is_number(x) and 0 < x <= 1, "in (0, 1]")
+    return Parameter(default, lambda x: is_number(x) and 0 < x <= 1, "in (0, 1]")
 
 
 DECAYS: Mapping[DecayName, Decay] = {
@@ -158,13 +160,13 @@ DECAYS: Mapping[DecayName, Decay] = {
         _cosine_restarts,
         {
             "num_cycles": Parameter(
-                2, lambda x: _is_number(x) and x >= 1 and x == int(x), "a whole number of at least 1"
+                2, lambda x: is_number(x) and x >= 1 and x == int(x), "a whole number of at least 1"
             )
         },
         never_rises=False,
     ),
     "polynomial": Decay(
-        _polynomial, {"power": Parameter(2.0, lambda x: _is_number(x) and x > 0, "greater than 0")}
+        _polynomial, {"power": Parameter(2.0, lambda x: is_number(x) and x > 0, "greater than 0")}
     ),
     "exponential": Decay(_exponential, {"gamma": _share(0.01)}, ends_at_final_lr_ratio=False),
     "step": Decay(
@@ -181,4 +183,6 @@ DECAYS: Mapping[DecayName, Decay] = {
     ),
 }
 # Every parameter that belongs to a decay, in the order of `DECAYS`.
-DECAY_PARAMETERS: tuple[str, ...] = tuple(dict.fromkeys(name for d in DECAYS.values() for name in d.parameters))
+DECAY_PARAMETERS: tuple[str, ...] = tuple(
+    dict.fromkeys(name for d in DECAYS.values() for name in d.parameters)
+)

@@ -37,6 +37,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     "unknown decay 'cosin': did you mean 'cosine'? Known: cosine, linear"
     """
     names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1)
+    # of what is no word, the words of Python (None is near to "cosine") would suggest nonsense
+    near = difflib.get_close_matches(name, names, n=1) if isinstance(name, str) else []
     hint = f": did you mean {near[0]!r}?" if near else "."
     return f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from autowarm.errors import RecordError, ScheduleError
+from autowarm.decays import is_number
+from autowarm.errors import RecordError, unknown
 from autowarm.schedule import Schedule
 
 Outcome: TypeAlias = Literal["COMPLETE", "DIVERGED", "PRUNED", "FAILED"]
@@ -20,12 +21,37 @@ Curve: TypeAlias = tuple[tuple[int, float], ...]
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 ROLES: tuple[str, ...] = get_args(Role)
+MODES: tuple[str, ...] = get_args(Mode)
 
 # A validation batch costs a forward pass, a training step a forward and a backward: a third.
 VALIDATION_BATCH_COST = 1 / 3
 
 RECORD_VERSION = 1
 _CURVES = ("rungs", "train_curve", "grad_norms")
+
+
+def _is_whole(x: Any) -> bool:
+    return isinstance(x, int) and not isinstance(x, bool)
+
+
+def _is_word(x: Any) -> bool:
+    return isinstance(x, str)
+
+
+def _are_words(x: Any) -> bool:
+    return isinstance(x, Mapping) and all(isinstance(word, str) for pair in x.items() for word in pair)
+
+
+# (fields, whether they may be None, what they must be, the same in words)
+_KINDS: tuple[tuple[tuple[str, ...], bool, Callable[[Any], bool], str], ...] = (
+    (("trial", "total_steps", "seed", "steps", "val_batches"), False, _is_whole, "a whole number"),
+    (("dataset_size", "batch_size"), True, _is_whole, "a whole number"),
+    (("study", "label", "monitor"), False, _is_word, "a word"),
+    (("reason", "error"), True, _is_word, "a word"),
+    (("seconds",), False, is_number, "a number"),
+    (("value",), True, is_number, "a number"),
+    (("versions",), True, _are_words, "a mapping of words"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +118,9 @@ class TrialRecord:
         data = {"record_version": RECORD_VERSION, **{k: v for k, v in asdict(self).items() if v is not None}}
         data["schedule"] = self.schedule.to_dict() if self.schedule else None
         for name in _CURVES:
-            data[name] = [[step, value if math.isfinite(value) else None] for step, value in data[name]]
+            data[name] = [[int(s), float(v) if math.isfinite(v) else None] for s, v in data[name]]
+        if self.value is not None:
+            data["value"] = float(self.value) if math.isfinite(self.value) else None
         return data
 
     @classmethod
@@ -104,7 +132,9 @@ class TrialRecord:
         """
         version = data.get("record_version")
         if version != RECORD_VERSION:
-            raise RecordError(f"record version {version!r}, this autowarm reads {RECORD_VERSION}: update autowarm")
+            raise RecordError(
+                f"record version {version!r}, this autowarm reads {RECORD_VERSION}: update autowarm"
+            )
         known = {f.name for f in fields(cls)}
         kept = {k: v for k, v in data.items() if k in known}
         try:
@@ -116,11 +146,22 @@ class TrialRecord:
             for name in ("dataset_size", "batch_size"):
                 kept.setdefault(name, None)
             record = cls(**kept)
-        except (TypeError, ValueError, AttributeError, ScheduleError) as e:
+        except (TypeError, ValueError, AttributeError, OverflowError) as e:
             raise RecordError(f"not a trial record: {e}") from None
-        if record.outcome not in OUTCOMES or record.role not in ROLES:
-            raise RecordError(f"not a trial record: outcome {record.outcome!r}, role {record.role!r}")
+        _check_kinds(record)
         return record
+
+
+def _check_kinds(record: TrialRecord) -> None:
+    """Refuse a record whose fields hold something else than they should: files are edited by people, too."""
+    for name, known in (("outcome", OUTCOMES), ("role", ROLES), ("mode", MODES)):
+        if getattr(record, name) not in known:
+            raise RecordError(f"not a trial record: {unknown(name, getattr(record, name), known)}")
+    for names, optional, check, kind in _KINDS:
+        for name in names:
+            value = getattr(record, name)
+            if not check(value) and not (optional and value is None):
+                raise RecordError(f"not a trial record: {name} must be {kind}, got {value!r}")
 
 
 def better(a: float, b: float, mode: Mode) -> bool:
@@ -130,7 +171,9 @@ def better(a: float, b: float, mode: Mode) -> bool:
 
 def write_jsonl(records: Iterable[TrialRecord], path: Path) -> None:
     """Write one record a line, replacing the file in one move so that a reader never sees half of it."""
-    lines = [json.dumps(record.to_dict(), ensure_ascii=False, allow_nan=False) for record in records]
+    # ASCII, as a traceback may hold what UTF-8 cannot (lone surrogates of odd file names) or what ends a line
+    # for some readers (U+2028)
+    lines = [json.dumps(record.to_dict(), allow_nan=False) for record in records]
     part = path.with_name(path.name + ".part")
     part.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     part.replace(path)
@@ -144,10 +187,11 @@ def read_jsonl(path: Path) -> list[TrialRecord]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as e:
+    except (OSError, ValueError) as e:  # no text, or no path at all
         raise RecordError(f"{path}: cannot be read: {e}") from None
     records = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # not splitlines, which also splits at U+2028 and its like, inside of a string
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -159,4 +203,6 @@ def read_jsonl(path: Path) -> list[TrialRecord]:
             raise RecordError(f"{path}, line {number}: invalid JSON: {e.msg}") from None
         except RecordError as e:
             raise RecordError(f"{path}, line {number}: {e}") from None
+        except (ValueError, RecursionError) as e:  # a number of thousands of digits, brackets without end
+            raise RecordError(f"{path}, line {number}: invalid JSON: {e}") from None
     return records

@@ -19,7 +19,15 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from autowarm.decays import DECAY_PARAMETERS, DECAYS, Array, Cooldown, DecayName, cooldown_steps_of
+from autowarm.decays import (
+    DECAY_PARAMETERS,
+    DECAYS,
+    Array,
+    Cooldown,
+    DecayName,
+    cooldown_steps_of,
+    is_number,
+)
 from autowarm.errors import ScheduleError, unknown
 from autowarm.yaml_files import read_yaml, to_yaml
 
@@ -88,7 +96,8 @@ class Schedule:
         """Check each field against its domain, and fill in the decay's own parameters."""
         self._set("initial_lr", _number("initial_lr", self.initial_lr, lambda x: x > 0, "greater than 0"))
         self._check_warmup()
-        if self.decay not in DECAYS:
+        # a list, which a file may well hold, cannot be looked up
+        if not isinstance(self.decay, str) or self.decay not in DECAYS:
             raise ScheduleError(unknown("decay", self.decay, DECAYS))
         self._check_decay()
 
@@ -110,9 +119,7 @@ class Schedule:
             self._set("warmup_steps", _whole("warmup_steps", self.warmup_steps, minimum=0))
         if self.warmup not in WARMUPS:
             raise ScheduleError(unknown("warmup", self.warmup, WARMUPS))
-        start = _number(
-            "warmup_start_ratio", self.warmup_start_ratio, lambda x: 0 <= x <= 1, "in [0, 1]"
-        )
+        start = _number("warmup_start_ratio", self.warmup_start_ratio, lambda x: 0 <= x <= 1, "in [0, 1]")
         self._set("warmup_start_ratio", start)
         if self.warmup == "exponential" and start == 0:
             raise ScheduleError("warmup 'exponential' cannot start at 0: give a warmup_start_ratio above 0")
@@ -177,7 +184,10 @@ class Schedule:
                 f"warmup_steps={self.warmup_steps} must be less than total_steps={total_steps}: "
                 "shorten the warmup, or give it as warmup_ratio"
             )
-        if self.decay_ratio and self.warmup_steps + cooldown_steps_of(self.decay_ratio, total_steps) > total_steps:
+        if (
+            self.decay_ratio
+            and self.warmup_steps + cooldown_steps_of(self.decay_ratio, total_steps) > total_steps
+        ):
             raise ScheduleError(
                 f"warmup_steps={self.warmup_steps} and decay_ratio={self.decay_ratio} do not both fit into "
                 f"total_steps={total_steps}"
@@ -189,11 +199,19 @@ class Schedule:
 
         Args:
             steps_per_epoch: optimizer steps in an epoch, greater than 0.
+
+        Raises:
+            ScheduleError: `steps_per_epoch` outside its domain, or a warmup too long to count.
         """
         if self.warmup_epochs is None:
             return self
         per_epoch = _number("steps_per_epoch", steps_per_epoch, lambda x: x > 0, "greater than 0")
-        return replace(self, warmup_epochs=None, warmup_steps=round(self.warmup_epochs * per_epoch))
+        steps = self.warmup_epochs * per_epoch
+        if not math.isfinite(steps):
+            raise ScheduleError(
+                f"warmup_epochs={self.warmup_epochs} times {per_epoch} steps is beyond any run"
+            )
+        return replace(self, warmup_epochs=None, warmup_steps=round(steps))
 
     def multipliers(self, *, total_steps: int) -> Array:
         """Return lr over `initial_lr` at steps 0 .. `total_steps`: shape (total_steps + 1,), the end included."""
@@ -275,7 +293,9 @@ class Schedule:
         shape = f" {self.warmup}" if self.warmup != "linear" else ""
         start = f" from {self.warmup_start_ratio:.3g}" if self.warmup_start_ratio else ""
         warmup = f"warmup {length}{shape}{start}" if has_warmup else "no warmup"
-        own = [f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.decay_parameters.items()]
+        own = [
+            f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.decay_parameters.items()
+        ]
         own += [f"final_lr_ratio {self.final_lr_ratio:.3g}"] if self.final_lr_ratio else []
         return f"lr {self.initial_lr:.3g}, {warmup}, {self.decay}" + (f" ({', '.join(own)})" if own else "")
 
@@ -339,13 +359,16 @@ def _from_text(value: Any) -> Any:
         number = float(value)
     except ValueError:
         return value
-    return int(number) if number.is_integer() and value.strip().lstrip("+-").isdigit() else number
+    try:
+        # by way of a float, whole numbers above 2^53 would come out as others
+        return int(value)
+    except ValueError:
+        return number
 
 
 def _number(name: str, value: Any, check: Callable[[float], bool], domain: str) -> float:
     value = _plain(value)
-    good = isinstance(value, int | float) and not isinstance(value, bool)
-    if not good or not math.isfinite(value) or not check(value):
+    if not is_number(value) or not check(value):
         raise ScheduleError(f"{name} must be {domain}, got {value!r}")
     return float(value)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -13,38 +14,47 @@ from autowarm.errors import AutowarmError
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader with the floats of YAML 1.2, and no silent duplicate keys."""
+    """A safe loader with the floats of YAML 1.2, no silent duplicate keys, and a line for every error."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """Read a mapping and refuse keys that are given twice: here, before merge keys (<<) add theirs."""
+        node = cast("yaml.MappingNode", super().compose_mapping_node(anchor))
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is given twice", key.start_mark
+                )
+            seen.add((key.tag, key.value))
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Turn a node into Python; PyYAML lets errors of Python out (2001-13-01, or ``!!bool word``)."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as e:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{reprlib.repr(node.value)} cannot be read: {e}", node.start_mark
+            ) from None
+
+
+class _Dumper(yaml.SafeDumper):
+    """A safe dumper that quotes the words which `_Loader` would take for numbers, such as the commit 123e456."""
 
 
 # PyYAML follows YAML 1.1, where a float needs a dot and a signed exponent: 3e-4 would be a string.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"""^(?:[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)
-            |[-+]?(?:[0-9][0-9_]*)\.[0-9_]*
-            |[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
-            |[-+]?\.(?:inf|Inf|INF)
-            |\.(?:nan|NaN|NAN))$""",
-        re.VERBOSE,
-    ),
-    list("-+0123456789."),
+_FLOAT = re.compile(
+    r"""^(?:[-+]?(?:[0-9][0-9_]*)(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)
+        |[-+]?(?:[0-9][0-9_]*)\.[0-9_]*
+        |[-+]?\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?
+        |[-+]?\.(?:inf|Inf|INF)
+        |\.(?:nan|NaN|NAN))$""",
+    re.VERBOSE,
 )
-
-
-def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
-    for key_node, _ in node.value:
-        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
-        if key is not None and key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {key!r} is given twice", key_node.start_mark
-            )
-        seen.add(key)
-    loader.flatten_mapping(node)
-    return loader.construct_mapping(node, deep=True)
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_duplicates)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
 
 
 def read_yaml(path: Path, error: type[AutowarmError]) -> dict[str, Any]:
@@ -61,7 +71,7 @@ def read_yaml(path: Path, error: type[AutowarmError]) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise error(f"{path}: there is no such file") from None
-    except (OSError, UnicodeDecodeError) as e:
+    except (OSError, ValueError) as e:  # no text, or no path at all
         raise error(f"{path}: cannot be read: {e}") from None
     return parse_yaml(text, source=str(path), error=error)
 
@@ -87,4 +97,4 @@ def parse_yaml(text: str, *, source: str, error: type[AutowarmError]) -> dict[st
 
 def to_yaml(data: Mapping[str, Any]) -> str:
     """Format plain data as YAML, keys in the order given."""
-    return cast("str", yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, width=100))
+    return cast("str", yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))

@@ -1,0 +1,1 @@
+"""From a Schedule to what a framework steps: a torch `LRScheduler`, a Lightning callback and module."""

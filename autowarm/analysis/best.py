@@ -1,0 +1,139 @@
+"""The best schedule of each horizon, and the order that decides it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, TypeAlias
+
+from autowarm.errors import RecordError, ScheduleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from autowarm.record import TrialRecord
+
+# (total_steps, dataset_size)
+Horizon: TypeAlias = tuple[int, int | None]
+
+
+def horizon_order(horizon: Horizon) -> tuple[int, int]:
+    """Return a sort key: by `total_steps`, then by `dataset_size`, where an unknown size is the smallest."""
+    total_steps, dataset_size = horizon
+    return total_steps, -1 if dataset_size is None else dataset_size
+
+
+def horizons(records: Iterable[TrialRecord]) -> list[Horizon]:
+    """Return the horizons of the records, the largest first."""
+    return sorted({record.horizon for record in records}, key=horizon_order, reverse=True)
+
+
+def horizon_words(horizon: Horizon) -> str:
+    """Name a horizon in words.
+
+    >>> horizon_words((2000, 50_000))
+    'total_steps 2,000, dataset_size 50,000'
+    """
+    total_steps, dataset_size = horizon
+    size = "" if dataset_size is None else f", dataset_size {dataset_size:,}"
+    return f"total_steps {total_steps:,}{size}"
+
+
+def target_horizon(records: Iterable[TrialRecord]) -> Horizon | None:
+    """Return the largest horizon searched, or the largest at all where none was; None for no records."""
+    records = list(records)
+    found = horizons(r for r in records if r.role == "search") or horizons(records)
+    return found[0] if found else None
+
+
+def warmup_steps(record: TrialRecord) -> int | None:
+    """Return the warmup of a record in optimizer steps; None where it has no schedule or cannot be told.
+
+    A warmup in epochs is resolved with the record's `dataset_size` and `batch_size`, the last batch included.
+    """
+    schedule = record.schedule
+    if schedule is None:
+        return None
+    try:
+        if schedule.warmup_epochs is not None:
+            if not record.dataset_size or not record.batch_size:
+                return None
+            schedule = schedule.resolved(steps_per_epoch=math.ceil(record.dataset_size / record.batch_size))
+        return schedule.warmup_steps_of(record.total_steps)
+    except ScheduleError:
+        # A FAILED record may hold a warmup that does not fit its run: that is why it failed.
+        return None
+
+
+def warmup_share(record: TrialRecord) -> float | None:
+    """Return the warmup of a record over its `total_steps`: the ratio as given, or else from the steps."""
+    if record.schedule is not None and record.schedule.warmup_ratio is not None:
+        return record.schedule.warmup_ratio
+    steps = warmup_steps(record)
+    return None if steps is None else steps / record.total_steps
+
+
+def has_value(record: TrialRecord) -> bool:
+    """Tell whether a record ended COMPLETE with a finite value."""
+    return record.outcome == "COMPLETE" and record.value is not None and math.isfinite(record.value)
+
+
+def quality(record: TrialRecord) -> tuple[float, float, float]:
+    """Return a sort key, best first: the value by mode; of exact ties the shorter warmup, then the lower lr.
+
+    Args:
+        record: one for which `has_value` holds.
+    """
+    value = record.value if record.value is not None else math.inf
+    steps = warmup_steps(record)
+    return (
+        value if record.mode == "min" else -value,
+        math.inf if steps is None else steps,
+        math.inf if record.schedule is None else record.schedule.initial_lr,
+    )
+
+
+def ranked(records: Iterable[TrialRecord], horizon: Horizon | None = None) -> list[TrialRecord]:
+    """Return the COMPLETE `search` records of a horizon, best first.
+
+    A value that is NaN or infinite never ranks.
+
+    Args:
+        records: of one study.
+        horizon: (total_steps, dataset_size); by default `target_horizon(records)`, since values of different
+            horizons do not compare.
+
+    Raises:
+        RecordError: the records of the horizon do not watch one and the same metric.
+    """
+    records = list(records)
+    horizon = target_horizon(records) if horizon is None else horizon
+    found = [r for r in records if r.role == "search" and r.horizon == horizon and has_value(r)]
+    check_one_metric(found)
+    return sorted(found, key=quality)
+
+
+def check_one_metric(records: Sequence[TrialRecord]) -> None:
+    """Refuse to compare values of different metrics.
+
+    Raises:
+        RecordError: the records differ in `monitor` or `mode`.
+    """
+    metrics = sorted({f"{r.monitor} ({r.mode})" for r in records})
+    if len(metrics) > 1:
+        raise RecordError(
+            f"the records watch different metrics: {', '.join(metrics)}. Their values do not compare: "
+            "keep each metric in a study of its own"
+        )
+
+
+def best_record(records: Iterable[TrialRecord], horizon: Horizon | None = None) -> TrialRecord | None:
+    """Return the best COMPLETE `search` record of a horizon, or None; see `ranked`."""
+    order = ranked(records, horizon)
+    return order[0] if order else None
+
+
+def best_by_horizon(records: Iterable[TrialRecord]) -> dict[Horizon, TrialRecord]:
+    """Return the best record of each horizon that has one, the largest horizon first."""
+    records = list(records)
+    found = {horizon: best_record(records, horizon) for horizon in horizons(records)}
+    return {horizon: best for horizon, best in found.items() if best is not None}

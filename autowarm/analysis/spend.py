@@ -1,0 +1,83 @@
+"""What a study spent: steps, validation batches, time, and how many full runs that amounts to."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from autowarm.analysis.best import Horizon, horizon_order, target_horizon
+from autowarm.record import OUTCOMES, ROLES, TrialRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spend:
+    """The cost of some records.
+
+    Attributes:
+        trials: how many records.
+        steps: optimizer steps executed, and `val_batches`, validation batches executed.
+        cost: training steps plus a third of the validation batches, in training steps.
+        full_runs: `cost` over the cost of one full run at the target horizon.
+        seconds: wall time of the trials, added up; trials that ran side by side took less.
+        outcomes: trials by outcome, and `roles`, by role; only those that occur, in the usual order.
+    """
+
+    trials: int
+    steps: int
+    val_batches: int
+    cost: float
+    full_runs: float
+    seconds: float
+    outcomes: Mapping[str, int]
+    roles: Mapping[str, int]
+
+
+def full_run_cost(records: Iterable[TrialRecord], horizon: Horizon) -> float:
+    """Return the cost of one full run at a horizon, in training steps.
+
+    It is `total_steps` plus the median validation cost of COMPLETE records there; without one, `total_steps`.
+    """
+    validation = [r.cost - r.steps for r in records if r.horizon == horizon and r.outcome == "COMPLETE"]
+    return horizon[0] + (statistics.median(validation) if validation else 0.0)
+
+
+def spend(records: Iterable[TrialRecord], target: Horizon | None = None) -> Spend:
+    """Add up what records cost.
+
+    Args:
+        records: of one study, any horizons and roles.
+        target: the horizon whose full run is the unit; by default the largest that was searched.
+    """
+    records = list(records)
+    target = target_horizon(records) if target is None else target
+    return _spend(records, 1.0 if target is None else full_run_cost(records, target))
+
+
+def spend_by_horizon(records: Iterable[TrialRecord]) -> dict[Horizon, Spend]:
+    """Return the cost of each horizon's records, in full runs at that horizon, the largest horizon first."""
+    groups: dict[Horizon, list[TrialRecord]] = {}
+    for record in records:
+        groups.setdefault(record.horizon, []).append(record)
+    order = sorted(groups, key=horizon_order, reverse=True)
+    return {h: _spend(groups[h], full_run_cost(groups[h], h)) for h in order}
+
+
+def _spend(records: list[TrialRecord], one_run: float) -> Spend:
+    cost = sum(r.cost for r in records)
+    outcomes = Counter[str](r.outcome for r in records)
+    roles = Counter[str](r.role for r in records)
+    return Spend(
+        trials=len(records),
+        steps=sum(r.steps for r in records),
+        val_batches=sum(r.val_batches for r in records),
+        cost=cost,
+        full_runs=cost / one_run,
+        seconds=sum(r.seconds for r in records),
+        outcomes={name: outcomes[name] for name in OUTCOMES if outcomes[name]},
+        roles={name: roles[name] for name in ROLES if roles[name]},
+    )

@@ -1,0 +1,232 @@
+"""The command line: arguments in, calls out. What a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from autowarm.errors import AutowarmError
+
+if TYPE_CHECKING:
+    from autowarm.settings import StudySettings
+
+INTERRUPTED = 130
+
+_DESCRIPTION = """\
+Finds the learning-rate schedule (warmup, peak, decay) for a PyTorch Lightning training.
+
+A first session:
+  autowarm demo                        tune a small character GPT, about 3 minutes on 2 cores
+  autowarm plan STUDY.yaml             what a study would search, and what that would cost
+  autowarm tune STUDY.yaml             search, and write the results to studies/NAME
+  autowarm report DIR                  read the results
+  autowarm export DIR --format yaml -o best.yaml
+"""
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line; ends the process with an exit status where something is wrong.
+
+    0 is done, 1 is an error with a message, 2 is a wrong argument, 130 is Ctrl-C with everything finished kept.
+
+    Args:
+        args: words after ``autowarm``; default: those of the process.
+    """
+    parser, commands = _parser()
+    given = parser.parse_args(list(args) if args is not None else None)
+    # class paths in study files are found from where the command is run, as with `python train.py`
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        commands[given.command](given[given.command])
+    except AutowarmError as e:
+        print(f"autowarm {given.command}: {e}", file=sys.stderr)  # noqa: T201 - a command prints
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("stopped; what had finished is kept. Run the same command to go on.", file=sys.stderr)  # noqa: T201
+        sys.exit(INTERRUPTED)
+
+
+def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
+    parser = ArgumentParser(prog="autowarm", description=_DESCRIPTION, formatter_class=_formatter())
+    subcommands = parser.add_subcommands(required=True, dest="command")
+    commands: dict[str, Callable[[Namespace], None]] = {}
+    for name, (add_arguments, run, text) in _COMMANDS.items():
+        command = ArgumentParser(description=text, formatter_class=_formatter())
+        add_arguments(command)
+        subcommands.add_subcommand(name, command, help=text.splitlines()[0])
+        commands[name] = run
+    return parser, commands
+
+
+def _formatter() -> Any:
+    import argparse
+
+    from jsonargparse import DefaultHelpFormatter
+
+    return type("Formatter", (argparse.RawDescriptionHelpFormatter, DefaultHelpFormatter), {})
+
+
+def _study_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("study", type=str, help="the study file (YAML); the README shows one")
+    parser.add_argument("--n_trials", type=int | None, help="search trials at each horizon, instead of the file's")
+    parser.add_argument("--seed", type=int | None, help="of sampler and trainings, instead of the file's")
+    parser.add_argument("--n_jobs", type=int | None, help="trials at once; 1 is reproducible")
+
+
+def _tune_arguments(parser: ArgumentParser) -> None:
+    _study_arguments(parser)
+    parser.add_argument("--storage", type=str | None, help="database URL of Optuna; default: DIR/study.db")
+    parser.add_argument("--out", type=str | None, help="the study's folder; default: studies/NAME")
+
+
+def _demo_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--n_trials", type=int | None, help="search trials")
+    parser.add_argument("--seed", type=int | None, help="of sampler and trainings")
+    parser.add_argument("--n_jobs", type=int | None, help="trials at once; 1 is reproducible")
+    parser.add_argument("--out", type=str | None, help="the study's folder; default: studies/demo")
+
+
+def _report_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("dir", type=str, help="the folder of a study")
+
+
+def _export_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("dir", type=str, help="the folder of a study")
+    parser.add_argument("--format", type=str, default="yaml", help="yaml (ours) or lightning (a LightningCLI overlay)")
+    parser.add_argument("-o", "--output", type=str | None, help="the file to write; default: print")
+    _horizon_arguments(parser)
+
+
+def _horizon_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--total_steps", type=int | None, help="of the horizon; default: the longest")
+    parser.add_argument("--dataset_size", type=int | None, help="of the horizon; default: the largest")
+
+
+def _show_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("file", type=str, help="a schedule file (YAML)")
+    parser.add_argument("--total_steps", type=int, required=True, help="optimizer steps in the run")
+    parser.add_argument("-o", "--output", type=str | None, help="draw to a .png or .svg file instead")
+
+
+def _settings(given: Namespace) -> StudySettings:
+    from dataclasses import replace
+
+    from autowarm.settings import load_study
+
+    changes = {name: given.get(name) for name in ("n_trials", "seed", "n_jobs", "storage")}
+    return replace(load_study(Path(given.study)), **{k: v for k, v in changes.items() if v is not None})
+
+
+def _tune(given: Namespace) -> None:
+    from autowarm.progress import display_for
+    from autowarm.report.summary import summary
+    from autowarm.tuning import default_out, run_study
+
+    settings = _settings(given)
+    out = Path(given.out) if given.out else default_out(settings)
+    result = run_study(settings, out, source=Path(given.study), display=display_for())
+    _print(summary(result.records, out))
+
+
+def _plan(given: Namespace) -> None:
+    from autowarm.progress import display_for
+    from autowarm.report.plan import plan_text
+    from autowarm.tuning import plan_study
+
+    settings = _settings(given)
+    _print(plan_text(settings, plan_study(settings, display_for())))
+
+
+def _demo(given: Namespace) -> None:
+    from autowarm.demo import STUDY
+
+    given.study, given.storage = STUDY, None
+    _tune(given)
+
+
+def _report(given: Namespace) -> None:
+    from autowarm.results import refresh
+
+    _print(refresh(Path(given.dir)))
+
+
+def _export(given: Namespace) -> None:
+    from autowarm.export import choose, export
+    from autowarm.results import results_of
+
+    record = choose(results_of(Path(given.dir)), given.total_steps, given.dataset_size)
+    text = export(record, given.format)
+    if given.output is None:
+        _print(text)
+    else:
+        _write(Path(given.output), text)
+
+
+def _show(given: Namespace) -> None:
+    from autowarm.report.curve import curve_text, draw_curve
+    from autowarm.schedule import load_schedule
+
+    schedule = load_schedule(given.file)
+    if given.output is None:
+        _print(curve_text(schedule, given.total_steps))
+    else:
+        draw_curve(schedule, given.total_steps, Path(given.output))
+        _print(f"wrote {given.output}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as e:
+        raise AutowarmError(f"{path} cannot be written: {e.strerror or e}") from None
+    _print(f"wrote {path}")
+
+
+def _print(text: str) -> None:
+    print(text.rstrip("\n"))  # noqa: T201 - a command prints
+
+
+_COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace], None], str]] = {
+    "demo": (
+        _demo_arguments,
+        _demo,
+        "Tune the warmup of a small character GPT on Shakespeare: a real training, about 3 minutes on 2 cores.\n\n"
+        "Ends by training once with the job's plain default (constant lr 1e-3, no warmup) and once with the tuned\n"
+        "schedule, on a seed the search has not seen, and prints both losses.",
+    ),
+    "plan": (
+        _study_arguments,
+        _plan,
+        "Say what a study would search and what it would cost, without running it.\n\n"
+        "Builds the job, trains it for a few steps and validates once.",
+    ),
+    "tune": (
+        _tune_arguments,
+        _tune,
+        "Run a study, or go on with it.\n\n"
+        "Everything that has finished is kept: after Ctrl-C (or worse), the same command goes on. A larger --n_trials\n"
+        "adds trials. Class paths in the study file are imported from the folder the command runs in: a study file is\n"
+        "as trusted as a script.",
+    ),
+    "report": (
+        _report_arguments,
+        _report,
+        "Print the report of a study, and write it anew: report.md, report.png, trials.csv.",
+    ),
+    "export": (
+        _export_arguments,
+        _export,
+        "Write the best schedule of a study as a file.\n\n"
+        "yaml: for autowarm.TunedSchedule, build_scheduler and `autowarm show`.\n"
+        "lightning: a file for LightningCLI, passed after your own --config.",
+    ),
+    "show": (
+        _show_arguments,
+        _show,
+        "Draw the learning-rate curve of a schedule, without training.",
+    ),
+}

@@ -1,0 +1,1 @@
+"""Where trainings run. An executor starts tasks and hands back what they tell; it decides nothing."""

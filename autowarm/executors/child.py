@@ -1,0 +1,109 @@
+"""The inside of a process that trains one task: the far end of `autowarm.executors.local`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
+
+import cloudpickle
+
+from autowarm.errors import AutowarmError
+from autowarm.specs import Link
+
+# Exit status of a training whose owner has gone.
+ORPHANED = 3
+
+
+class PipeLink(Link):
+    """Tells the owner up a pipe. A thread of its own notices at once when the owner says stop, or is gone."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+        threading.Thread(target=self._listen, name="autowarm-link", daemon=True).start()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                kind, payload = self._connection.recv()
+            except (EOFError, OSError):
+                # nobody is left to report to, and nobody would end this process
+                os._exit(ORPHANED)
+            if kind == "stop":
+                self._stopped.set()
+                self._answers.put(None)
+            else:
+                self._answers.put(payload)
+
+    def send(self, kind: str, *payload: Any) -> None:
+        """Send a message; an owner that is gone ends this process."""
+        try:
+            self._connection.send((kind, *payload))
+        except OSError:
+            os._exit(ORPHANED)
+
+    def progress(self, step: int, loss: float) -> None:
+        """Tell where the training is."""
+        self.send("progress", step, loss)
+
+    def rung(self, step: int, value: float) -> str | None:
+        """Report a rung and wait for the verdict: a seeded study must not depend on who is faster."""
+        self.send("rung", step, value)
+        return self._answers.get()
+
+    def stopped(self) -> bool:
+        """Tell whether the owner wants the training to end now."""
+        return self._stopped.is_set()
+
+
+def main(connection: Connection, payload: bytes, log: str) -> None:
+    """Run one task and send its result.
+
+    Args:
+        connection: the pipe to the owner.
+        payload: ("trial" or "inspect", TrainingSpec), pickled by cloudpickle: a job may be a lambda.
+        log: file that takes what the training prints.
+    """
+    # Ctrl-C reaches the whole group of processes; the owner decides what it means
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _redirect(log)
+    link = PipeLink(connection)
+    try:
+        task, spec = cloudpickle.loads(payload)
+        # here, in the child: the owner's process stays light
+        if task == "inspect":
+            from autowarm.inspection import inspect_job
+
+            result: Any = inspect_job(spec)
+        else:
+            from autowarm.trial import run_trial
+
+            result = run_trial(spec, link)
+    except AutowarmError as e:
+        link.send("error", str(e), None)
+    except Exception as e:  # noqa: BLE001 - whatever a job raises is told to the owner
+        lines = str(e).strip().splitlines()
+        link.send("error", f"{type(e).__name__}: {lines[0] if lines else ''}", traceback.format_exc())
+    else:
+        link.send("done", result)
+    finally:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+
+def _redirect(log: str) -> None:
+    """Send what Python and C print to the log: a live display owns the terminal."""
+    with open(log, "ab", buffering=0) as file:  # noqa: PTH123 - a descriptor is what dup2 needs
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout = open(1, "w", buffering=1, closefd=False, encoding="utf-8", errors="replace")  # noqa: PTH123, SIM115
+    sys.stderr = open(2, "w", buffering=1, closefd=False, encoding="utf-8", errors="replace")  # noqa: PTH123, SIM115

@@ -1,0 +1,236 @@
+"""Trainings in processes of this machine, one a task, started from a forkserver that has torch and Lightning loaded."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeAlias
+
+import cloudpickle
+
+from autowarm.errors import JobError
+from autowarm.executors import child, preload
+from autowarm.specs import JobInfo, JobSpec, TrainingSpec, TrialResult
+
+Task: TypeAlias = Literal["trial", "inspect"]
+# Lines of a dead process' output that are kept.
+_LOG_LINES = 15
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A training is at `step`, with training loss `loss`."""
+
+    key: int
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A training has validated and waits for `LocalExecutor.answer`."""
+
+    key: int
+    step: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Done:
+    """A task has ended: with a result, or with an error of one line and, where there is one, its traceback."""
+
+    key: int
+    result: TrialResult | JobInfo | None
+    error: str | None = None
+    detail: str | None = None
+
+
+Event: TypeAlias = Progress | Rung | Done
+
+
+@dataclass
+class _Running:
+    process: ForkServerProcess
+    connection: Connection
+    log: Path
+
+
+class LocalExecutor:
+    """Runs tasks in processes of their own; a context manager that leaves none behind.
+
+    Args:
+        jobs: what will be trained: what their modules import is loaded once, in the forkserver.
+    """
+
+    def __init__(self, jobs: Sequence[JobSpec]) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        modules = preload.installed_imports(name for job in jobs for name in job.modules)
+        os.environ[preload.VARIABLE] = json.dumps({"path": sys.path, "modules": modules})
+        self._context.set_forkserver_preload([preload.__name__])
+        self._folder = tempfile.TemporaryDirectory(prefix="autowarm-logs-")
+        self._running: dict[int, _Running] = {}
+        self._ending: list[ForkServerProcess] = []
+        self._next_key = 0
+
+    def __enter__(self) -> LocalExecutor:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what still runs."""
+        for key in list(self._running):
+            self.kill(key)
+        for process in self._ending:
+            _end(process)
+        self._folder.cleanup()
+
+    @property
+    def keys(self) -> tuple[int, ...]:
+        """The tasks that run."""
+        return tuple(self._running)
+
+    def start(self, task: Task, spec: TrainingSpec) -> int:
+        """Start a task and return its key."""
+        key, self._next_key = self._next_key, self._next_key + 1
+        log = Path(self._folder.name) / f"{key}.log"
+        payload = _pickled(task, spec)
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=child.main, args=(theirs, payload, str(log)), name=f"autowarm-{key}")
+        with _bare_main():
+            process.start()
+        theirs.close()
+        self._running[key] = _Running(process, ours, log)
+        return key
+
+    def events(self, timeout: float) -> Iterator[Event]:
+        """Yield what the tasks have told, waiting at most `timeout` seconds for the first word."""
+        connections = {running.connection: key for key, running in self._running.items()}
+        if not connections:
+            return
+        for connection in wait(list(connections), timeout):
+            key = connections[connection]  # type: ignore[index] # wait returns what it was given
+            if key in self._running:
+                yield self._read(key)
+        self._ending = [process for process in self._ending if process.is_alive()]
+
+    def answer(self, key: int, reason: str | None) -> None:
+        """Let a training that reported a rung go on (None), or end it as pruned for a reason."""
+        self._tell(key, ("answer", reason))
+
+    def stop(self, key: int) -> None:
+        """Ask a task to end at its next step; it still reports, without an outcome."""
+        self._tell(key, ("stop", None))
+
+    def kill(self, key: int) -> None:
+        """End a task at once; it reports nothing more."""
+        running = self._running.pop(key)
+        running.process.kill()
+        running.connection.close()
+        self._ending.append(running.process)
+        _end(running.process)
+
+    def inspect(self, spec: TrainingSpec) -> JobInfo:
+        """Look at a job in a process of its own.
+
+        Raises:
+            JobError: the job cannot be built or tuned; says why.
+        """
+        key = self.start("inspect", spec)
+        while True:
+            for event in self.events(timeout=1.0):
+                if isinstance(event, Done) and event.key == key:
+                    if isinstance(event.result, JobInfo):
+                        return event.result
+                    detail = f"\n\n{event.detail.rstrip()}" if event.detail else ""
+                    raise JobError(f"{event.error}{detail}")
+
+    def _tell(self, key: int, message: tuple[str, Any]) -> None:
+        try:
+            self._running[key].connection.send(message)
+        except OSError:
+            pass  # it has ended; the next events() says how
+
+    def _read(self, key: int) -> Event:
+        running = self._running[key]
+        try:
+            kind, *payload = running.connection.recv()
+        except (EOFError, OSError):
+            return self._died(key)
+        if kind == "progress":
+            return Progress(key, *payload)
+        if kind == "rung":
+            return Rung(key, *payload)
+        self._release(key)
+        if kind == "done":
+            return Done(key, *payload)
+        error, detail = payload
+        return Done(key, None, error, detail)
+
+    def _died(self, key: int) -> Done:
+        running = self._release(key)
+        running.process.join(5)
+        code = running.process.exitcode
+        how = f"with exit code {code}"
+        if code is not None and code < 0:
+            how = f"by signal {signal.Signals(-code).name}"
+            how += " (out of memory?)" if -code == signal.SIGKILL else ""
+        return Done(key, None, f"the training's process died {how}", _tail(running.log))
+
+    def _release(self, key: int) -> _Running:
+        running = self._running.pop(key)
+        running.connection.close()
+        self._ending.append(running.process)
+        return running
+
+
+def _pickled(task: Task, spec: TrainingSpec) -> bytes:
+    try:
+        return bytes(cloudpickle.dumps((task, spec)))
+    except Exception as e:  # noqa: BLE001 - pickle raises many kinds
+        raise JobError(
+            f"the job {spec.job} cannot be sent to a process of its own ({e}): "
+            "build models and data inside the factory, not around it"
+        ) from None
+
+
+def _tail(log: Path) -> str | None:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return "\n".join(lines[-_LOG_LINES:]) or None
+
+
+def _end(process: ForkServerProcess) -> None:
+    deadline = time.monotonic() + 5
+    while process.is_alive() and time.monotonic() < deadline:
+        process.join(0.05)
+    if process.is_alive():
+        process.kill()
+        process.join()
+
+
+@contextmanager
+def _bare_main() -> Iterator[None]:
+    """Hide the caller's script from multiprocessing, which would run it again at the start of every child.
+
+    cloudpickle sends what the job needs of it.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

@@ -1,0 +1,267 @@
+"""Running the trials of one horizon, several at once, from one thread: ask, start, listen, decide, store, tell."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from autowarm.errors import StudyError
+from autowarm.executors.local import Done, Event, LocalExecutor, Progress, Rung
+from autowarm.progress import Display, Run
+from autowarm.pruning import PhasePruner, rungs_of
+from autowarm.record import Role, TrialRecord
+from autowarm.schedule import Schedule
+from autowarm.settings import StudySettings
+from autowarm.specs import JobInfo, TrainingSpec, TrialResult
+from autowarm.study.horizon import HorizonStudy
+
+# How long trials may take to end after a first Ctrl-C.
+_GRACE_SECONDS = 10.0
+# The loop looks for a Ctrl-C that often, at least.
+_TICK_SECONDS = 0.2
+# The same error that often in a row from the start is the job's, not a schedule's.
+_SAME_ERRORS = 3
+
+
+class Interrupts:
+    """Counts Ctrl-C (and SIGTERM) instead of raising in the middle of a write."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def _seen(self, _signal: int, _frame: FrameType | None) -> None:
+        self.count += 1
+
+
+@contextmanager
+def interrupts() -> Iterator[Interrupts]:
+    """Take Ctrl-C over for a while; outside of the main thread, where that cannot be done, nothing is counted."""
+    seen = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield seen
+        return
+    before = {number: signal.signal(number, seen._seen) for number in (signal.SIGINT, signal.SIGTERM)}  # noqa: SLF001
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training to run.
+
+    Attributes:
+        trial: its number in its study.
+        role: why it runs.
+        schedule: what it follows; None: the job's own scheduler.
+        label: the schedule in words.
+        seed: of the training.
+        known: the schedule to put on the record where the job's own scheduler is one.
+    """
+
+    trial: int
+    role: Role
+    schedule: Schedule | None
+    label: str
+    seed: int
+    known: Schedule | None = None
+
+
+@dataclass
+class HorizonLoop:
+    """Runs the trials of one horizon.
+
+    Attributes:
+        settings: of the study.
+        info: what a look at the job told, at this horizon.
+        study: proposals and records.
+        executor: where trials run.
+        display: what a person sees.
+        interrupts: Ctrl-C, counted.
+        n_jobs: trials at once, and `threads`, CPU threads of each.
+        dataset_size: what the study asks for; None: all.
+        versions: of the libraries, for the records.
+    """
+
+    settings: StudySettings
+    info: JobInfo
+    study: HorizonStudy
+    executor: LocalExecutor
+    display: Display
+    interrupts: Interrupts
+    n_jobs: int
+    threads: int
+    dataset_size: int | None
+    versions: Mapping[str, str]
+    _running: dict[int, Task] = field(default_factory=dict)
+    _early_errors: list[str] | None = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Let the pruner know the trials that earlier runs of the study have finished."""
+        self._rungs = rungs_of(self.info.total_steps)
+        self._pruner = PhasePruner(self.settings.pruning, self.settings.mode)
+        for record in self.study.records():
+            if record.outcome != "FAILED":
+                self._early_errors = None
+            for step, value in record.rungs if record.role == "search" else ():
+                self._judge(record.trial, record.schedule, step, value)
+
+    def search(self, n_trials: int) -> None:
+        """Run search trials until there are `n_trials`.
+
+        Raises:
+            StudyError: the job fails with the same error from the start.
+            KeyboardInterrupt: after a Ctrl-C; everything told so far is kept.
+        """
+
+        def next_task() -> Task | None:
+            if self.study.finished + len(self._running) >= n_trials:
+                return None
+            proposal = self.study.ask()
+            return Task(proposal.number, "search", proposal.schedule, str(proposal.schedule), self.settings.seed)
+
+        self._drive(next_task)
+
+    def check(self, tasks: list[Task]) -> None:
+        """Run trainings that the sampler is not told.
+
+        Raises:
+            KeyboardInterrupt: after a Ctrl-C; everything told so far is kept.
+        """
+        left = list(reversed(tasks))
+        self._drive(lambda: left.pop() if left else None)
+
+    def _drive(self, next_task: Callable[[], Task | None]) -> None:
+        deadline: float | None = None
+        while True:
+            stopping = self.interrupts.count > 0
+            while not stopping and len(self._running) < self.n_jobs and (task := next_task()) is not None:
+                self._start(task)
+            if not self._running:
+                break
+            if stopping:
+                deadline = self._stop(deadline)
+            for event in self.executor.events(_TICK_SECONDS):
+                self._handle(event)
+        if self.interrupts.count:
+            raise KeyboardInterrupt
+
+    def _start(self, task: Task) -> None:
+        spec = TrainingSpec(
+            job=self.settings.job,
+            monitor=self.settings.monitor,
+            total_steps=self.info.total_steps,
+            dataset_size=self.dataset_size,
+            schedule=task.schedule,
+            seed=task.seed,
+            rungs=self._rungs,
+            threads=self.threads,
+            keep_callbacks=self.settings.keep_callbacks,
+        )
+        key = self.executor.start("trial", spec)
+        self._running[key] = task
+        self.display.started(key, Run(task.label, task.role, self.info.total_steps))
+
+    def _stop(self, deadline: float | None) -> float:
+        """Ask the trials to end; those that do not in time, or a second Ctrl-C, ends them."""
+        now = time.monotonic()
+        if deadline is None:
+            self.display.notice("stopping: finished trials are kept (Ctrl-C again: at once)")
+            for key in self._running:
+                self.executor.stop(key)
+            deadline = now + _GRACE_SECONDS
+        if self.interrupts.count > 1 or now > deadline:
+            for key in list(self._running):
+                self.executor.kill(key)
+                self._give_up(key)
+        return deadline
+
+    def _handle(self, event: Event) -> None:
+        task = self._running.get(event.key)
+        if task is None:
+            return
+        if isinstance(event, Progress):
+            self.display.moved(event.key, event.step, event.loss)
+        elif isinstance(event, Rung):
+            reason = None
+            if task.role == "search":
+                reason = self._judge(task.trial, task.schedule, event.step, event.value)
+            self.executor.answer(event.key, reason)
+        else:
+            self._ended(event, task)
+
+    def _judge(self, trial: int, schedule: Schedule | None, step: int, value: float) -> str | None:
+        total = self.info.total_steps
+        warmup_steps = schedule.warmup_steps_of(total) if schedule is not None else 0
+        return self._pruner.report(trial, share=step / total, value=value, warmup_share=warmup_steps / total)
+
+    def _ended(self, event: Done, task: Task) -> None:
+        result = event.result
+        if not isinstance(result, TrialResult):
+            result = TrialResult(outcome="FAILED", reason=event.error, error=event.detail)
+        if result.outcome is None:
+            self._give_up(event.key)
+            return
+        record = self._record(task, result)
+        del self._running[event.key]
+        if task.role == "search":
+            self.study.tell(record)
+        else:
+            self.study.add(record)
+        self.display.ended(event.key, record)
+        self._watch_errors(record)
+
+    def _give_up(self, key: int) -> None:
+        task = self._running.pop(key)
+        if task.role == "search":
+            self.study.interrupted(task.trial)
+        self.display.ended(key, None)
+
+    def _record(self, task: Task, result: TrialResult) -> TrialRecord:
+        assert result.outcome is not None  # noqa: S101 - the caller has seen it
+        return TrialRecord(
+            study=self.settings.name,
+            trial=task.trial,
+            role=task.role,
+            schedule=task.schedule or task.known,
+            label=task.label,
+            total_steps=self.info.total_steps,
+            dataset_size=self.info.dataset_size,
+            batch_size=self.info.batch_size,
+            seed=task.seed,
+            monitor=self.settings.monitor,
+            mode=self.settings.mode,
+            outcome=result.outcome,
+            value=result.value,
+            reason=result.reason,
+            rungs=result.rungs,
+            train_curve=result.train_curve,
+            grad_norms=result.grad_norms,
+            steps=result.steps,
+            val_batches=result.val_batches,
+            seconds=result.seconds,
+            error=result.error,
+            versions=self.versions,
+        )
+
+    def _watch_errors(self, record: TrialRecord) -> None:
+        """Stop a study whose first trainings all fail in the same way."""
+        if self._early_errors is None:
+            return
+        if record.outcome != "FAILED" or set(self._early_errors) - {record.reason}:
+            self._early_errors = None
+            return
+        self._early_errors.append(record.reason or "")
+        if len(self._early_errors) >= _SAME_ERRORS:
+            for key in list(self._running):
+                self.executor.kill(key)
+                self._give_up(key)
+            detail = f"\n\n{record.error.rstrip()}" if record.error else ""
+            raise StudyError(f"the first {_SAME_ERRORS} trials failed in the same way: {record.reason}{detail}")

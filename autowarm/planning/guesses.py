@@ -1,0 +1,52 @@
+"""Starting guesses: what a careful engineer would try first. The search begins with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from autowarm.planning.incumbent import recognise
+from autowarm.schedule import Schedule
+from autowarm.specs import JobInfo
+
+
+def incumbent_of(info: JobInfo) -> Schedule | None:
+    """Return the schedule that the job has today, or None where its own scheduler is no Schedule."""
+    if info.schedule is not None:
+        schedule = info.schedule
+        return schedule.resolved(steps_per_epoch=info.steps_per_epoch) if info.steps_per_epoch else schedule
+    return recognise(info.lrs) if info.lrs is not None else None
+
+
+def starting_guesses(info: JobInfo) -> dict[str, Schedule]:
+    """Return the schedules to try first, by where they come from; none twice.
+
+    - what the job has today;
+    - its peak without warmup, and with the linear warmups of 6 % (RoBERTa's) and 10 % (BERT's) that scripts copy,
+      decaying to 0;
+    - for Adam, a linear warmup of 2 / (1 - beta2) steps, the rule of thumb of Ma & Yarats 2021, where it is at most
+      half of the run.
+
+    Args:
+        info: what a look at the job told.
+    """
+    today = incumbent_of(info)
+    peak = today.initial_lr if today is not None else max(info.lrs or (0.0,))
+    guesses = {"today": today} if today is not None else {}
+    if peak > 0:
+        guesses |= {
+            "no warmup": Schedule(initial_lr=peak, warmup_ratio=0.0, decay="cosine"),
+            "6 % warmup": Schedule(initial_lr=peak, warmup_ratio=0.06, decay="linear"),
+            "10 % warmup": Schedule(initial_lr=peak, warmup_ratio=0.1, decay="cosine"),
+        }
+        untuned = round(2 / (1 - info.beta2)) if info.beta2 is not None and info.beta2 < 1 else 0
+        if 0 < untuned <= info.total_steps // 2:
+            guesses["2/(1-beta2) steps"] = Schedule(
+                initial_lr=peak, warmup_ratio=untuned / info.total_steps, decay="linear"
+            )
+    found: dict[str, Schedule] = {}
+    for name, guess in guesses.items():
+        ratio = guess.warmup_steps_of(info.total_steps) / info.total_steps
+        same = replace(guess, warmup_steps=None, warmup_epochs=None, warmup_ratio=ratio)
+        if same not in found.values():
+            found[name] = same
+    return found

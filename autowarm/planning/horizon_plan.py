@@ -1,0 +1,29 @@
+"""What a study would do at one horizon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from autowarm.planning.price import Price
+from autowarm.schedule import Schedule
+from autowarm.specs import JobInfo
+
+
+@dataclass(frozen=True)
+class HorizonPlan:
+    """What a study would do at one horizon.
+
+    Attributes:
+        info: what a look at the job told.
+        guesses: schedules to try first, by where they come from.
+        today: the schedule the job has today; None where its scheduler is no Schedule.
+        price: of the horizon, at most.
+        dataset_size: what the study asks for; None: all.
+    """
+
+    info: JobInfo
+    guesses: Mapping[str, Schedule]
+    today: Schedule | None
+    price: Price
+    dataset_size: int | None

@@ -1,0 +1,53 @@
+"""What a study costs, before it is spent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from autowarm.record import VALIDATION_BATCH_COST
+from autowarm.specs import JobInfo
+
+
+@dataclass(frozen=True)
+class Price:
+    """The price of one horizon, at most: every trial run to its end.
+
+    Attributes:
+        runs: full runs, searches and confirmations.
+        run_cost: of one run: training steps plus a third of its validation batches, in training steps.
+        run_seconds: wall time of one run by itself.
+        n_jobs: runs at once.
+    """
+
+    runs: int
+    run_cost: float
+    run_seconds: float
+    n_jobs: int
+
+    @property
+    def cost(self) -> float:
+        """Of all runs, in training steps."""
+        return self.runs * self.run_cost
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all runs, `n_jobs` at once."""
+        return -(-self.runs // self.n_jobs) * self.run_seconds
+
+
+def price_of(info: JobInfo, *, rungs: int, n_trials: int, checks: int, n_jobs: int) -> Price:
+    """Return the price of one horizon.
+
+    Args:
+        info: what a look at the job told.
+        rungs: validations of a run.
+        n_trials: search trials.
+        checks: runs beside the search: baseline and confirmations.
+        n_jobs: runs at once.
+    """
+    return Price(
+        runs=n_trials + checks,
+        run_cost=info.total_steps + rungs * info.val_batches * VALIDATION_BATCH_COST,
+        run_seconds=info.total_steps * info.step_seconds + rungs * info.validation_seconds,
+        n_jobs=n_jobs,
+    )

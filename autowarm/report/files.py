@@ -1,0 +1,64 @@
+"""The result files of a study: written in one move each, so that a reader never sees half of one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from autowarm.errors import RecordError
+from autowarm.record import TrialRecord, read_jsonl, write_jsonl
+from autowarm.report.markdown import report_md
+from autowarm.report.picture import draw
+from autowarm.report.tables import to_csv
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+RECORDS = "trials.jsonl"
+TABLE = "trials.csv"
+REPORT = "report.md"
+PICTURE = "report.png"
+
+
+def write_results(records: Iterable[TrialRecord], out: Path, *, name: str) -> None:
+    """Write `trials.jsonl`, and what is derived from it: `trials.csv`, `report.md` and `report.png`.
+
+    Args:
+        records: of one study.
+        out: the folder, made where it is missing.
+        name: the title of the report.
+    """
+    # JSON has no word for NaN: a value that is not a number is no value
+    kept = [
+        replace(r, value=None) if r.value is not None and not math.isfinite(r.value) else r for r in records
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    write_jsonl(kept, out / RECORDS)
+    write_report(kept, out, name=name)
+
+
+def write_report(records: Sequence[TrialRecord], out: Path, *, name: str) -> None:
+    """Write `trials.csv`, `report.md` and `report.png` into an existing folder, but no `trials.jsonl`."""
+    _replace(out / TABLE, to_csv(records))
+    draw(records, out / PICTURE)
+    _replace(out / REPORT, report_md(records, name=name, picture=PICTURE))
+
+
+def read_results(out: Path) -> list[TrialRecord]:
+    """Read the records of a study from its folder.
+
+    Raises:
+        RecordError: there is no `trials.jsonl`, or it does not hold records.
+    """
+    path = out / RECORDS
+    if not path.is_file():
+        raise RecordError(f"no {RECORDS} in {out}: is it the folder of a study? run `autowarm tune` first")
+    return read_jsonl(path)
+
+
+def _replace(path: Path, text: str) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,271 @@
+"""The report of a study in Markdown: the answer first, then what it rests on."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from autowarm.analysis.advice import Bounds, advise
+from autowarm.analysis.best import (
+    Horizon,
+    best_record,
+    has_value,
+    horizon_words,
+    horizons,
+    ranked,
+    target_horizon,
+    warmup_share,
+    warmup_steps,
+)
+from autowarm.analysis.compare import comparisons, schedule_words
+from autowarm.analysis.spend import Spend, spend, spend_by_horizon
+from autowarm.report.tables import last_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from autowarm.record import TrialRecord
+    from autowarm.schedule import Schedule
+
+TOP = 5
+# Rows of the tables of what went wrong; trials.csv has them all.
+MANY = 20
+
+_USE = """\
+```python
+from autowarm import TunedSchedule
+
+trainer = Trainer(max_steps={total_steps}, callbacks=[TunedSchedule("schedule.yaml")])
+trainer.fit(model)
+```
+
+`schedule.yaml` is what `autowarm export FOLDER --format yaml` prints; FOLDER is where this report lies. For a
+LightningCLI project, `autowarm export FOLDER --format lightning` prints a file to pass after your own:
+`--config yours.yaml --config this.yaml`."""
+
+
+def report_md(
+    records: Iterable[TrialRecord], *, name: str, picture: str | None = None, bounds: Bounds | None = None
+) -> str:
+    """Return the report on the records of a study.
+
+    Args:
+        records: of one study; any horizons, roles and outcomes, or none at all.
+        name: the title.
+        picture: the address of an image to show below the answer.
+        bounds: (low, high) of `initial_lr` and `warmup_ratio` as searched, for the advice.
+
+    Raises:
+        RecordError: the records of a horizon watch different metrics.
+    """
+    records = list(records)
+    parts = [f"# {escape(name)}", _answer(records)]
+    parts += [f"![Learning-rate and validation curves]({picture})"] if picture and records else []
+    sections = [
+        ("Best schedules", _best(records)),
+        ("Repeated with other seeds", _repeated(records)),
+        ("Tuned against today's schedule", _compared(records)),
+        ("What was spent", _spent(records)),
+        ("What diverged", _diverged(records)),
+        ("What failed", _failed(records)),
+        ("Advice", [f"- {escape(sentence)}" for sentence in advise(records, bounds)]),
+        ("How to use the schedule", _use(records)),
+    ]
+    for title, lines in sections:
+        if lines:
+            parts += [f"## {title}", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: object) -> str:
+    """Return text that Markdown shows as it is, on one line, inside a table too: no HTML, links or columns.
+
+    >>> print(escape("a <i>"))
+    a &lt;i&gt;
+    """
+    shown = " ".join(str(text).split())
+    for char, safe in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        shown = shown.replace(char, safe)
+    for char in "|`*[]":
+        shown = shown.replace(char, "\\" + char)
+    return shown
+
+
+def _answer(records: Sequence[TrialRecord]) -> str:
+    target = target_horizon(records)
+    if target is None:
+        return "**There is no answer yet:** no trial has run."
+    best = best_record(records, target)
+    here = [r for r in records if r.horizon == target]
+    if best is None or best.schedule is None:
+        outcomes = _counts(spend(here).outcomes)
+        return (
+            f"**There is no answer yet:** no search trial at {horizon_words(target)} ended well ({outcomes})."
+        )
+    searched = sum(r.role == "search" for r in here)
+    trials = f"the best of {searched} trials" if searched > 1 else "the only trial"
+    said = (
+        f"**Use {escape(best.schedule)}**: it reached {escape(best.monitor)} {best.value:.5g}, "
+        f"{trials} at {horizon_words(target)}."
+    )
+    against = [c.verdict() for c in comparisons(here)[:1]]
+    return " ".join([said, *(escape(verdict) for verdict in against)])
+
+
+def _best(records: Sequence[TrialRecord]) -> list[str]:
+    blocks: list[str] = []
+    for horizon in horizons(r for r in records if r.role == "search"):
+        here = [r for r in records if r.horizon == horizon and r.role == "search"]
+        order = ranked(here, horizon)
+        said = [f"### At {horizon_words(horizon)}", f"{len(here)} trials: {_counts(spend(here).outcomes)}."]
+        rows = [
+            (place, f"{r.value:.5g}", _lr(r.schedule), _warmup(r), _decay(r.schedule), r.seed, r.trial)
+            for place, r in enumerate(order[:TOP], start=1)
+        ]
+        header = ("", here[0].monitor, "initial_lr", "warmup", "decay", "seed", "trial")
+        blocks.append("\n\n".join([*said, *(["\n".join(_table(header, rows))] if rows else [])]))
+    return ["\n\n".join(blocks)] if blocks else []
+
+
+def _repeated(records: Sequence[TrialRecord]) -> list[str]:
+    groups: dict[tuple[Horizon, str, str], list[TrialRecord]] = {}
+    for record in records:
+        if record.role in ("confirm", "baseline"):
+            groups.setdefault((record.horizon, schedule_words(record), record.role), []).append(record)
+    rows = []
+    for (horizon, words, role), runs in groups.items():
+        values = [r.value for r in runs if has_value(r) and r.value is not None]
+        mean = f"{statistics.fmean(values):.5g}" if values else "-"
+        spread = f"{statistics.stdev(values):.2g}" if len(values) > 1 else "-"
+        seeds = ", ".join(str(r.seed) for r in runs)
+        rows.append((words, role, horizon_words(horizon), mean, spread, seeds, _counts(spend(runs).outcomes)))
+    header = ("schedule", "role", "horizon", "mean", "standard deviation", "seeds", "outcomes")
+    return _table(header, rows) if rows else []
+
+
+def _compared(records: Sequence[TrialRecord]) -> list[str]:
+    found = comparisons(records)
+    if not found:
+        return []
+    header = ("horizon", "tuned", "today", "seeds", "mean difference (tuned - today)", "95 % interval")
+    rows = [
+        (
+            horizon_words(c.horizon),
+            c.tuned,
+            c.today,
+            c.n_seeds,
+            f"{c.mean_difference:+.3g}" if c.seeds else "-",
+            f"+- {c.half_width:.2g}" if c.n_seeds > 1 else "-",
+        )
+        for c in found
+    ]
+    said = [f"- {escape(horizon_words(c.horizon))}: {escape(c.verdict())}" for c in found]
+    return [*_table(header, rows), "", *said]
+
+
+def _spent(records: Sequence[TrialRecord]) -> list[str]:
+    if not records:
+        return []
+    by_horizon = spend_by_horizon(records)
+    rows = [_spend_row(horizon_words(horizon), spent) for horizon, spent in by_horizon.items()]
+    target = target_horizon(records)
+    roles = list(spend(records).roles)
+    if len(roles) > 1:
+        rows += [_spend_row(f"of it {n}", spend([r for r in records if r.role == n], target)) for n in roles]
+    unit = "Full runs are cost over the cost of one run at the same horizon"
+    if len(by_horizon) > 1:
+        rows.append(_spend_row("all", spend(records)))
+        unit += "; below the horizons, at the largest one"
+    header = ("", "trials", "steps", "validation batches", "cost", "full runs", "time")
+    return [
+        *_table(header, rows),
+        "",
+        f"Cost is in training steps, a validation batch being a third of one. {unit}.",
+    ]
+
+
+def _spend_row(title: str, spent: Spend) -> tuple[object, ...]:
+    return (
+        title,
+        f"{spent.trials} ({_counts(spent.outcomes)})",
+        f"{spent.steps:,}",
+        f"{spent.val_batches:,}",
+        f"{spent.cost:,.0f}",
+        f"{spent.full_runs:.1f}",
+        _duration(spent.seconds),
+    )
+
+
+def _diverged(records: Sequence[TrialRecord]) -> list[str]:
+    found = [r for r in records if r.outcome == "DIVERGED"]
+    # the lowest lr that diverges says most
+    found.sort(key=lambda r: (r.schedule is None, r.schedule.initial_lr if r.schedule else 0.0, r.trial))
+    rows = [
+        (
+            _lr(r.schedule),
+            _warmup(r),
+            _decay(r.schedule),
+            f"{r.steps:,} of {r.total_steps:,}",
+            r.seed,
+            r.reason or "-",
+        )
+        for r in found[:MANY]
+    ]
+    header = ("initial_lr", "warmup", "decay", "at step", "seed", "reason")
+    return [*_table(header, rows), *_more(len(found))] if rows else []
+
+
+def _failed(records: Sequence[TrialRecord]) -> list[str]:
+    found = [r for r in records if r.outcome == "FAILED"]
+    counts = Counter(last_line(r.error) or r.reason or "no reason was recorded" for r in found)
+    rows = [(count, error) for error, count in counts.most_common(MANY)]
+    return [*_table(("trials", "error"), rows), *_more(len(counts))] if rows else []
+
+
+def _use(records: Sequence[TrialRecord]) -> list[str]:
+    best = best_record(records)
+    return [] if best is None else [_USE.format(total_steps=best.total_steps)]
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    body = ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in (header, *rows)]
+    return [body[0], "|" + "---|" * len(header), *body[1:]]
+
+
+def _more(count: int) -> list[str]:
+    return ["", f"... and {count - MANY} more, in trials.csv."] if count > MANY else []
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def _lr(schedule: Schedule | None) -> str:
+    return "-" if schedule is None else f"{schedule.initial_lr:.4g}"
+
+
+def _warmup(record: TrialRecord) -> str:
+    share, steps, schedule = warmup_share(record), warmup_steps(record), record.schedule
+    if schedule is None or share is None or steps is None:
+        return "-"
+    if steps == 0:
+        return "none"
+    shape = "" if schedule.warmup == "linear" else f", {schedule.warmup}"
+    return f"{share * 100:.3g} % ({steps:,} steps{shape})"
+
+
+def _decay(schedule: Schedule | None) -> str:
+    if schedule is None:
+        return "-"
+    own = [
+        f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in schedule.decay_parameters.items()
+    ]
+    own += [f"final_lr_ratio {schedule.final_lr_ratio:.3g}"] if schedule.final_lr_ratio else []
+    return schedule.decay + (f" ({', '.join(own)})" if own else "")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

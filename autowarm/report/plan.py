@@ -1,0 +1,73 @@
+"""What a study would do and what it would cost, as text, before it does it."""
+
+from __future__ import annotations
+
+from autowarm.planning.horizon_plan import HorizonPlan
+from autowarm.words import duration
+from autowarm.settings import StudySettings
+from autowarm.space import Choice, Dimension, Fixed, Range
+
+
+def plan_text(settings: StudySettings, plans: list[HorizonPlan]) -> str:
+    """Return the plan of a study.
+
+    Args:
+        settings: of the study.
+        plans: of its horizons, at least one.
+    """
+    metric = f"{settings.monitor}, {'less' if settings.mode == 'min' else 'more'} is better"
+    lines = [f"Study {settings.name}: {settings.job}, watching {metric}", "", "Searched:"]
+    for name, dimension in [("decay", settings.space.decay), *_dimensions(settings)]:
+        lines.append(f"  {name:<26}{_words(dimension)}")
+    for plan in plans:
+        lines += ["", *_horizon(plan)]
+    if len(plans) > 1:
+        lines += ["", f"All {len(plans)} horizons: {_price(sum(p.price.seconds for p in plans), plans)}"]
+    lines += [
+        "",
+        f"Trials that fall behind are pruned (pruning: {settings.pruning}) and diverging ones stopped, "
+        "so expect less than that.",
+    ]
+    return "\n".join(lines)
+
+
+def _dimensions(settings: StudySettings) -> list[tuple[str, Dimension]]:
+    found: dict[str, Dimension] = {}
+    for decay in settings.space.decays:
+        found |= settings.space.dimensions(decay)
+    defaults = {"warmup": "linear", "warmup_start_ratio": 0.0, "final_lr_ratio": 0.0}
+    return [(n, d) for n, d in found.items() if not (isinstance(d, Fixed) and defaults.get(n) == d.value)]
+
+
+def _words(dimension: Dimension) -> str:
+    if isinstance(dimension, Range):
+        return f"{dimension.low:g} to {dimension.high:g}" + (", by order of magnitude" if dimension.log else "")
+    if isinstance(dimension, Choice):
+        return ", ".join(map(str, dimension.values))
+    return f"always {dimension.value}"
+
+
+def _horizon(plan: HorizonPlan) -> list[str]:
+    info, price = plan.info, plan.price
+    data = [f"{info.total_steps:,} steps"]
+    if info.dataset_size is not None:
+        data.append(f"{info.dataset_size:,} examples")
+    if info.batch_size is not None:
+        data.append(f"{info.batch_size} examples a step")
+    if info.steps_per_epoch:
+        data.append(f"{info.total_steps / info.steps_per_epoch:.3g} epochs")
+    own = str(plan.today) if plan.today is not None else f"{info.scheduler}, kept as the baseline to beat"
+    return [
+        f"A trial: {', '.join(data)}, on {info.accelerator}",
+        f"  a step takes {info.step_seconds * 1000:.3g} ms, a validation {info.validation_seconds * 1000:.3g} ms; "
+        f"a whole run {duration(price.run_seconds)}",
+        f"  today's schedule: {own}",
+        f"  tried first: {', '.join(plan.guesses) or 'nothing'}",
+        f"  at most {price.runs} runs, {price.n_jobs} at once: {_price(price.seconds, [plan])}",
+    ]
+
+
+def _price(seconds: float, plans: list[HorizonPlan]) -> str:
+    cost = sum(plan.price.cost for plan in plans)
+    runs = sum(plan.price.runs for plan in plans)
+    return f"{cost:,.0f} steps = {runs} full runs, about {duration(seconds)}"

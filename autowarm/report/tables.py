@@ -1,0 +1,73 @@
+"""Records as flat tables, one row a record."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any
+
+from autowarm.analysis.best import warmup_share, warmup_steps
+from autowarm.decays import DECAY_PARAMETERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+    from autowarm.record import TrialRecord
+
+COLUMNS: tuple[str, ...] = (
+    *("study", "trial", "role", "outcome", "value", "monitor", "mode"),
+    *("initial_lr", "warmup_ratio", "warmup_steps", "warmup", "warmup_start_ratio"),
+    *("decay", *DECAY_PARAMETERS, "final_lr_ratio"),
+    *("total_steps", "dataset_size", "batch_size", "seed"),
+    *("steps", "val_batches", "cost", "seconds"),
+    *("label", "reason", "error"),
+)
+_SAME_NAME = (
+    *("study", "trial", "role", "outcome", "value", "monitor", "mode", "total_steps", "dataset_size"),
+    *("batch_size", "seed", "steps", "val_batches", "cost", "seconds", "label", "reason"),
+)
+_OF_SCHEDULE = ("initial_lr", "warmup", "warmup_start_ratio", "decay", *DECAY_PARAMETERS, "final_lr_ratio")
+
+
+def to_row(record: TrialRecord) -> dict[str, Any]:
+    """Return a record as {column: value}, in the order of `COLUMNS`.
+
+    `warmup_ratio` and `warmup_steps` are both filled in, whichever the schedule gives; `error` is the last
+    line of the traceback. What does not apply is None.
+    """
+    row: dict[str, Any] = dict.fromkeys(COLUMNS)
+    row.update({name: getattr(record, name) for name in _SAME_NAME})
+    if record.schedule is not None:
+        row.update({name: getattr(record.schedule, name) for name in _OF_SCHEDULE})
+        row["warmup_ratio"] = warmup_share(record)
+        row["warmup_steps"] = warmup_steps(record)
+    row["error"] = last_line(record.error)
+    return row
+
+
+def last_line(text: str | None) -> str | None:
+    """Return the last line of a text that says something: of a traceback, the exception and its message."""
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    return lines[-1] if lines else None
+
+
+def to_frame(records: Iterable[TrialRecord]) -> pd.DataFrame:
+    """Return the records as a DataFrame: a row for each in the order given, the columns of `COLUMNS`.
+
+    Curves are left out; `autowarm.record.read_jsonl` has them.
+    """
+    import pandas as pd
+
+    return pd.DataFrame([to_row(record) for record in records], columns=list(COLUMNS))
+
+
+def to_csv(records: Iterable[TrialRecord]) -> str:
+    """Return the same table as CSV text; floats in full, an empty field for what does not apply."""
+    # not by way of pandas: its import is a quarter of the time that `autowarm report` may take
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(to_row(record) for record in records)
+    return text.getvalue()

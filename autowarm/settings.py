@@ -1,0 +1,204 @@
+"""The settings of a study: read from a study file, or given as arguments, and checked before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from autowarm.errors import SettingsError, unknown
+from autowarm.pruning import PRUNINGS, Pruning
+from autowarm.record import Mode
+from autowarm.space import SearchSpace
+from autowarm.specs import JobSpec, KeepCallbacks
+from autowarm.yaml_files import read_yaml, to_yaml
+
+_JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "args")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    """What a study searches, on which job, at what price.
+
+    Attributes:
+        job: the training that is tuned.
+        name: of the study, and of its folder; letters, digits, `.`, `_` and `-`.
+        monitor: the metric that decides, and `mode`, whether less (`min`) or more (`max`) of it is better.
+        space: the schedules to search.
+        total_steps: horizons: optimizer steps of a trial; None: as many as the job runs.
+        dataset_size: horizons: training examples of a trial; None: all.
+        n_trials: search trials at each horizon, at least 1.
+        seed: of the sampler and of the trainings; a sequential study repeats exactly.
+        n_jobs: trials at once; None: as many as cores on a CPU, one elsewhere. Only 1 is reproducible.
+        pruning: how readily a trial that is behind is stopped: `off`, `safe`, `balanced` or `aggressive`.
+        confirm_seeds: fresh seeds on which the best schedule and today's are trained again at the end; 0 is none.
+        keep_callbacks: True, or names of classes: callbacks of the job that trials keep although they log, save or
+            stop.
+        storage: database URL of Optuna; None: an SQLite file in the study's folder.
+
+    Raises:
+        SettingsError: a value outside its domain.
+    """
+
+    job: JobSpec
+    name: str = "study"
+    monitor: str = "val_loss"
+    mode: Mode = "min"
+    space: SearchSpace = field(default_factory=SearchSpace)
+    total_steps: tuple[int | None, ...] = (None,)
+    dataset_size: tuple[int | None, ...] = (None,)
+    n_trials: int = 40
+    seed: int = 0
+    n_jobs: int | None = None
+    pruning: Pruning = "balanced"
+    confirm_seeds: int = 1
+    keep_callbacks: KeepCallbacks = False
+    storage: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check each value."""
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise SettingsError(f"name must be of letters, digits, '.', '_' and '-', got {self.name!r}")
+        if not isinstance(self.monitor, str) or not self.monitor:
+            raise SettingsError(f"monitor must be the name of a metric, got {self.monitor!r}")
+        if self.mode not in get_args(Mode):
+            raise SettingsError(f"mode must be min or max, got {self.mode!r}")
+        if self.pruning not in PRUNINGS:
+            raise SettingsError(unknown("pruning", self.pruning, PRUNINGS))
+        for name in ("total_steps", "dataset_size"):
+            object.__setattr__(self, name, _sizes(name, getattr(self, name)))
+        for name, minimum in (("n_trials", 1), ("seed", 0), ("confirm_seeds", 0)):
+            _check_whole(name, getattr(self, name), minimum)
+        if self.n_jobs is not None:
+            _check_whole("n_jobs", self.n_jobs, 1)
+        keep = self.keep_callbacks
+        if not isinstance(keep, bool):
+            if not isinstance(keep, list | tuple) or not all(isinstance(name, str) for name in keep):
+                raise SettingsError(f"keep_callbacks must be true, false or a list of class names, got {keep!r}")
+            object.__setattr__(self, "keep_callbacks", tuple(keep))
+        if self.storage is not None and (not isinstance(self.storage, str) or "://" not in self.storage):
+            raise SettingsError(f"storage must be a database URL such as sqlite:///study.db, got {self.storage!r}")
+
+    @property
+    def horizons(self) -> tuple[tuple[int | None, int | None], ...]:
+        """Every (total_steps, dataset_size) asked for."""
+        return tuple((steps, size) for size in self.dataset_size for steps in self.total_steps)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What must stay the same for records to belong to one study."""
+        return {"name": self.name, "job": str(self.job), "monitor": self.monitor, "mode": self.mode}
+
+
+def load_study(path: Path) -> StudySettings:
+    """Read a study file; relative paths in it are relative to it.
+
+    Raises:
+        SettingsError: the file cannot be read, has an unknown key (the nearest one is suggested), or a bad value.
+    """
+    data = read_yaml(path, SettingsError)
+    try:
+        known = [f.name for f in fields(StudySettings)]
+        for key in data:
+            if key not in known:
+                raise SettingsError(unknown("key", key, known))
+        if "job" not in data:
+            raise SettingsError("'job' is missing: a LightningCLI file, or package.module:function")
+        data.setdefault("name", _name_from(path))
+        data["job"] = read_job(data["job"], root=path.parent)
+        space = data.get("space", {})
+        if not isinstance(space, Mapping):
+            raise SettingsError(f"space must hold 'key: dimension' lines, got {space!r}")
+        data["space"] = SearchSpace.from_dict(space)
+        return StudySettings(**data)
+    except SettingsError as e:
+        raise SettingsError(f"{path}: {e}") from None
+
+
+def read_job(value: object, *, root: Path) -> JobSpec:
+    """Read the `job` of a study.
+
+    Args:
+        value: a LightningCLI file, ``package.module:function``, a function, or a mapping with `config` (and
+            `model_class`, `data_class`, `cli_class`) or `factory` (and `args`).
+        root: the folder that a relative path is relative to.
+
+    Raises:
+        SettingsError: none of these, or a file that is not there.
+    """
+    if isinstance(value, JobSpec):
+        return value
+    if callable(value):
+        return JobSpec(factory=value)
+    if isinstance(value, Path):
+        value = str(value)
+    if isinstance(value, str):
+        value = {"config": value} if value.endswith((".yaml", ".yml")) else {"factory": value}
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"job must be a LightningCLI file or package.module:function, got {value!r}")
+    for key in value:
+        if key not in _JOB_KEYS:
+            raise SettingsError(unknown("key of job", key, _JOB_KEYS))
+    given = dict(value)
+    if ("config" in given) == ("factory" in given):
+        raise SettingsError("job must have either config (a LightningCLI file) or factory (package.module:function)")
+    if "factory" in given:
+        extra = [key for key in given if key not in ("factory", "args")]
+        if extra:
+            raise SettingsError(f"job.{extra[0]} goes with config, not with factory")
+        _check_factory(given["factory"])
+        if not isinstance(given.get("args", {}), Mapping):
+            raise SettingsError(f"job.args must hold 'key: value' lines, got {given['args']!r}")
+        return JobSpec(**given)
+    if "args" in given:
+        raise SettingsError("job.args goes with factory, not with config")
+    path = (root / str(given["config"])).resolve()
+    if not path.is_file():
+        raise SettingsError(f"job: there is no file {path}")
+    return JobSpec(**{**given, "config": path})
+
+
+def settings_yaml(settings: StudySettings) -> str:
+    """Format settings as a study file, for the record of what was run."""
+    data = asdict(settings)
+    job = settings.job
+    given = {key: getattr(job, key) for key in _JOB_KEYS if getattr(job, key)}
+    data["job"] = {**given, **({"config": str(job.config)} if job.config else {"factory": str(job)})}
+    data["space"] = settings.space.to_dict()
+    for name in ("total_steps", "dataset_size"):
+        sizes = list(data[name])
+        data[name] = sizes[0] if len(sizes) == 1 else sizes
+    if isinstance(settings.keep_callbacks, tuple):
+        data["keep_callbacks"] = list(settings.keep_callbacks)
+    # a URL may hold a password
+    data.pop("storage")
+    return to_yaml({key: value for key, value in data.items() if value is not None})
+
+
+def _check_factory(factory: object) -> None:
+    if callable(factory):
+        return
+    if not isinstance(factory, str) or not re.fullmatch(r"[\w.]+:[\w.]+", factory):
+        raise SettingsError(f"a factory must look like package.module:function, got {factory!r}")
+
+
+def _name_from(path: Path) -> str:
+    """Name a study after its file, or after its folder where the file is just called study."""
+    return path.resolve().parent.name if path.stem == "study" else path.stem
+
+
+def _sizes(name: str, value: object) -> tuple[int | None, ...]:
+    values = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not values or len(set(values)) < len(values):
+        raise SettingsError(f"{name} must be a number or a list of different numbers, got {value!r}")
+    for size in values:
+        if size is not None:
+            _check_whole(name, size, 1)
+    return cast("tuple[int | None, ...]", tuple(sorted(values, key=lambda size: (size is None, size))))
+
+
+def _check_whole(name: str, value: object, minimum: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
+        raise SettingsError(f"{name} must be a whole number of at least {minimum}, got {value!r}")

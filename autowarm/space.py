@@ -1,0 +1,283 @@
+"""The space of schedules that is searched: a dimension for each field of a Schedule, some only under their decay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeAlias
+
+from autowarm.decays import COOLDOWNS, DECAY_PARAMETERS, DECAYS
+from autowarm.errors import ScheduleError, SettingsError, unknown
+from autowarm.schedule import WARMUPS, Schedule
+
+# As close as a value must be to a bound to count as within it: a ratio computed from steps is not exact.
+_SLACK = 1e-9
+
+
+@dataclass(frozen=True)
+class Range:
+    """A range of numbers, both ends included.
+
+    Attributes:
+        low: smallest value, and `high`, the largest; finite, low < high.
+        log: search by order of magnitude; low > 0 then.
+        whole: whole numbers only.
+
+    Raises:
+        SettingsError: bounds that are no such numbers.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the bounds."""
+        for name, value in (("low", self.low), ("high", self.high)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise SettingsError(f"{name} must be a finite number, got {value!r}")
+        if self.low >= self.high:
+            raise SettingsError(f"low must be less than high, got low={self.low} and high={self.high}")
+        if self.log and self.low <= 0:
+            raise SettingsError(f"a log range needs low greater than 0, got low={self.low}")
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value lies in the range."""
+        if not isinstance(value, int | float):
+            return False
+        slack = _SLACK * max(abs(self.low), abs(self.high))
+        return self.low - slack <= value <= self.high + slack and (not self.whole or value == int(value))
+
+    def clip(self, value: float) -> float:
+        """Return the value of the range next to a value that `holds` accepted."""
+        return min(max(value, self.low), self.high)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A list of values, at least one, none twice."""
+
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        """Check the list."""
+        if not self.values:
+            raise SettingsError("a list of choices must not be empty")
+        if len(set(self.values)) < len(self.values):
+            raise SettingsError(f"a list of choices must not repeat a value, got {list(self.values)}")
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value is one of them."""
+        return value in self.values
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A value that is not searched."""
+
+    value: Any
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value is this one."""
+        return bool(value == self.value)
+
+
+Dimension: TypeAlias = Range | Choice | Fixed
+
+# What is searched where the user says nothing; `cooldown` stays at its default.
+_OWN_RANGES: Mapping[str, Mapping[str, Dimension]] = {
+    "cosine_restarts": {"num_cycles": Range(1, 4, whole=True)},
+    "polynomial": {"power": Range(0.5, 4.0)},
+    "exponential": {"gamma": Range(1e-3, 0.5, log=True)},
+    "step": {"gamma": Range(0.05, 0.7, log=True), "step_size_ratio": Range(0.15, 0.5)},
+    "wsd": {"decay_ratio": Range(0.1, 0.6), "cooldown": Fixed("linear")},
+}
+_LOG = frozenset({"initial_lr", "gamma", "warmup_start_ratio"})
+_WHOLE = frozenset({"num_cycles"})
+_WORDS: Mapping[str, Sequence[str]] = {"decay": tuple(DECAYS), "warmup": WARMUPS, "cooldown": COOLDOWNS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """The schedules to search; conditional: a decay's own parameters are searched only under that decay.
+
+    Each field takes a range (``{low: 1e-5, high: 1e-1}``, or a `Range`), a list of values to choose from, or one
+    value. `initial_lr`, `gamma` and a range of `warmup_start_ratio` are searched by order of magnitude unless their
+    range says ``log: false``.
+
+    Attributes:
+        initial_lr: the peak; greater than 0.
+        warmup_ratio: warmup's share of all steps, in [0, 1).
+        decay: names of decays.
+        warmup: shapes of the warmup.
+        warmup_start_ratio: lr at step 0 over the peak, in [0, 1].
+        final_lr_ratio: lr at the end over the peak, in [0, 1]; searched under the decays that end there.
+        power: of `polynomial`; and so on for each decay's own parameters (see `autowarm.schedule.Schedule`). Where
+            not given, a range fit for most trainings.
+
+    Raises:
+        SettingsError: a value that is not such a dimension, or a combination that no schedule allows.
+    """
+
+    initial_lr: Any = field(default_factory=lambda: Range(1e-5, 1e-1, log=True))
+    warmup_ratio: Any = field(default_factory=lambda: Range(0.0, 0.3))
+    decay: Any = ("constant", "linear", "cosine", "wsd")
+    warmup: Any = "linear"
+    warmup_start_ratio: Any = 0.0
+    final_lr_ratio: Any = 0.0
+    power: Any = None
+    gamma: Any = None
+    num_cycles: Any = None
+    step_size_ratio: Any = None
+    decay_ratio: Any = None
+    cooldown: Any = None
+
+    def __post_init__(self) -> None:
+        """Turn each field into a dimension, and try the corners of the space as schedules."""
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if value is None and f.name in DECAY_PARAMETERS:
+                continue
+            object.__setattr__(self, f.name, _dimension(f.name, value))
+        for name in DECAY_PARAMETERS:
+            owners = [d for d in self.decays if name in DECAYS[d].parameters]  # type: ignore[index]
+            if getattr(self, name) is not None and not owners:
+                raise SettingsError(f"space.{name} is given, but none of the decays searched has it: {self.decays}")
+        for decay in self.decays:
+            for end in (0, -1):
+                params = {name: _end(d, end) for name, d in self.dimensions(decay).items()}
+                try:
+                    self.schedule({"decay": decay, **params})
+                except ScheduleError as e:
+                    raise SettingsError(f"space: {e}") from None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> SearchSpace:
+        """Build a space from plain data, as a study file holds it.
+
+        Raises:
+            SettingsError: an unknown key (the nearest one is suggested) or a bad dimension.
+        """
+        known = [f.name for f in fields(cls)]
+        for key in data:
+            if key not in known:
+                raise SettingsError(unknown("key of space", key, known))
+        return cls(**data)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that `from_dict` reads."""
+        return {
+            f.name: _plain(getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) is not None
+        }
+
+    @property
+    def decays(self) -> tuple[str, ...]:
+        """The decays that are searched."""
+        return self.decay.values if isinstance(self.decay, Choice) else (self.decay.value,)
+
+    def dimensions(self, decay: str) -> dict[str, Dimension]:
+        """Return the dimensions under a decay, without `decay` itself, by the name the sampler knows them by.
+
+        A decay's own parameter is named after both, as in ``wsd.decay_ratio``: the same word under two decays is
+        two dimensions.
+        """
+        found: dict[str, Dimension] = {
+            name: getattr(self, name) for name in ("initial_lr", "warmup_ratio", "warmup", "warmup_start_ratio")
+        }
+        law = DECAYS[decay]  # type: ignore[index] # checked at the making
+        if law.ends_at_final_lr_ratio:
+            found["final_lr_ratio"] = self.final_lr_ratio
+        for name in law.parameters:
+            own = getattr(self, name)
+            found[f"{decay}.{name}"] = _OWN_RANGES[decay][name] if own is None else own
+        return found
+
+    def schedule(self, params: Mapping[str, Any]) -> Schedule:
+        """Return the schedule that a sampler's parameters stand for; those that are fixed may be left out."""
+        dimensions = self.dimensions(params["decay"])
+        values = {"decay": params["decay"]}
+        for name, dimension in dimensions.items():
+            value = dimension.value if isinstance(dimension, Fixed) else params[name]
+            values[name.rpartition(".")[2]] = value
+        return Schedule(**values)
+
+    def params_of(self, schedule: Schedule, *, total_steps: int) -> dict[str, Any] | None:
+        """Return the sampler's parameters of a schedule, or None where it lies outside of the space.
+
+        Args:
+            schedule: its warmup is not in epochs.
+            total_steps: turns a warmup in steps into a ratio.
+        """
+        if schedule.decay not in self.decays:
+            return None
+        params: dict[str, Any] = {} if isinstance(self.decay, Fixed) else {"decay": schedule.decay}
+        for name, dimension in self.dimensions(schedule.decay).items():
+            word = name.rpartition(".")[2]
+            value = getattr(schedule, word)
+            if word == "warmup_ratio" and value is None:
+                value = schedule.warmup_steps_of(total_steps) / total_steps
+            # without warmup its shape says nothing
+            if word in ("warmup", "warmup_start_ratio") and schedule.warmup_steps_of(total_steps) == 0:
+                value = _end(dimension, 0)
+            if not dimension.holds(value):
+                return None
+            if isinstance(dimension, Range):
+                params[name] = dimension.clip(value)
+            elif isinstance(dimension, Choice):
+                params[name] = value
+        return params
+
+
+def _dimension(name: str, value: Any) -> Dimension:
+    try:
+        dimension = _read_dimension(name, value)
+    except SettingsError as e:
+        raise SettingsError(f"space.{name}: {e}") from None
+    for word in _ends(dimension) if name in _WORDS else ():
+        if word not in _WORDS[name]:
+            raise SettingsError(f"space.{name}: {unknown(name, word, _WORDS[name])}")
+    return dimension
+
+
+def _read_dimension(name: str, value: Any) -> Dimension:
+    if isinstance(value, Range | Choice | Fixed):
+        return value
+    if isinstance(value, Mapping):
+        if name in _WORDS:
+            raise SettingsError(f"takes a list of words: {', '.join(_WORDS[name])}")
+        for key in value:
+            if key not in ("low", "high", "log"):
+                raise SettingsError(unknown("key of a range", key, ("low", "high", "log")))
+        if "low" not in value or "high" not in value:
+            raise SettingsError("a range needs low and high")
+        log = value.get("log", name in _LOG)
+        if not isinstance(log, bool):
+            raise SettingsError(f"log must be true or false, got {log!r}")
+        return Range(value["low"], value["high"], log=log, whole=name in _WHOLE)
+    if isinstance(value, list | tuple):
+        values = tuple(value)
+        if not all(isinstance(v, str | int | float) for v in values):
+            raise SettingsError(f"choices must be words or numbers, got {list(values)}")
+        return Fixed(values[0]) if len(values) == 1 else Choice(values)
+    if isinstance(value, str | int | float):
+        return Fixed(value)
+    raise SettingsError(f"must be a range with low and high, a list of choices, or one value, got {value!r}")
+
+
+def _ends(dimension: Dimension) -> tuple[Any, ...]:
+    if isinstance(dimension, Range):
+        return dimension.low, dimension.high
+    return dimension.values if isinstance(dimension, Choice) else (dimension.value,)
+
+
+def _end(dimension: Dimension, end: int) -> Any:
+    value = _ends(dimension)[end]
+    return int(value) if isinstance(dimension, Range) and dimension.whole else value
+
+
+def _plain(dimension: Dimension) -> Any:
+    if isinstance(dimension, Range):
+        return {k: v for k, v in asdict(dimension).items() if k != "whole"}
+    return list(dimension.values) if isinstance(dimension, Choice) else dimension.value

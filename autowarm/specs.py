@@ -1,0 +1,149 @@
+"""What goes to a process that trains, and what comes back: plain data, the same for every executor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from autowarm.record import Curve, Mode, Outcome
+from autowarm.schedule import Schedule
+
+# True keeps all callbacks of the job, a tuple those of the classes named in it.
+KeepCallbacks: TypeAlias = bool | tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobSpec:
+    """How to build one fresh training; exactly one of `config` and `factory` is given.
+
+    Attributes:
+        config: a LightningCLI file with `model`, `data` and `trainer`.
+        model_class: class path of the model, for projects whose file has no class paths; likewise `data_class`.
+        cli_class: class path of the project's own LightningCLI subclass.
+        factory: ``package.module:function`` or the function itself; returns an `autowarm.Training`.
+        args: keyword arguments of the factory.
+    """
+
+    config: Path | None = None
+    model_class: str | None = None
+    data_class: str | None = None
+    cli_class: str | None = None
+    factory: str | Callable[..., Any] | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Name the job in a word."""
+        if self.config is not None:
+            return self.config.name
+        if callable(self.factory):
+            return f"{self.factory.__module__}:{getattr(self.factory, '__qualname__', type(self.factory).__name__)}"
+        return str(self.factory)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the modules that building the job will import, as far as the spec itself names them."""
+        paths = [self.model_class, self.data_class, self.cli_class]
+        modules = [path.rpartition(".")[0] for path in paths if path]
+        if isinstance(self.factory, str):
+            modules.append(self.factory.partition(":")[0])
+        return tuple(modules)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSpec:
+    """One training of a job.
+
+    Attributes:
+        job: what is trained.
+        monitor: the metric that is watched.
+        total_steps: optimizer steps of the run; None: as the job is set up (only to inspect a job).
+        dataset_size: train on that many examples, the same ones for the same number; None: on all.
+        schedule: what the learning rate follows; None: the job's own scheduler.
+        seed: of weights, data order and dropout.
+        rungs: steps at which to validate and report, rising, the last one `total_steps`.
+        threads: CPU threads of the training's process.
+        keep_callbacks: callbacks of the job that trials keep although they log, save or stop.
+    """
+
+    job: JobSpec
+    monitor: str
+    total_steps: int | None
+    dataset_size: int | None = None
+    schedule: Schedule | None = None
+    seed: int = 0
+    rungs: tuple[int, ...] = ()
+    threads: int = 1
+    keep_callbacks: KeepCallbacks = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """How a training ended; the fields are those of `autowarm.record.TrialRecord`.
+
+    `outcome` None is a training that was told to stop before its end: no result.
+    """
+
+    outcome: Outcome | None
+    value: float | None = None
+    reason: str | None = None
+    rungs: Curve = ()
+    train_curve: Curve = ()
+    grad_norms: Curve = ()
+    steps: int = 0
+    val_batches: int = 0
+    seconds: float = 0.0
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobInfo:
+    """What a few steps of a job told about it.
+
+    Attributes:
+        total_steps: optimizer steps of the run.
+        dataset_size: training examples; None where the data has no length.
+        batch_size: training examples an optimizer step uses; None where unknown.
+        steps_per_epoch: optimizer steps in an epoch; None where the data has no length.
+        val_batches: validation batches of one validation.
+        step_seconds: wall time of a training step, and `validation_seconds`, of one validation.
+        fixed_seconds: wall time of all the rest: building the job, starting the fit.
+        lrs: learning rates of the first param group over the run, by the job's own scheduler, where they can be
+            known without training; shape (total_steps,).
+        scheduler: name of the job's own scheduler; None where it has none.
+        schedule: what the job follows today, if its scheduler is one of ours.
+        beta2: Adam's second moment decay; None for other optimizers.
+        accelerator: `cpu`, `cuda`, ...
+        notices: what a user should know about how the trials differ from the job.
+    """
+
+    total_steps: int
+    dataset_size: int | None
+    batch_size: int | None
+    steps_per_epoch: float | None
+    val_batches: int
+    step_seconds: float
+    validation_seconds: float
+    fixed_seconds: float
+    lrs: tuple[float, ...] | None
+    scheduler: str | None
+    schedule: Schedule | None
+    beta2: float | None
+    accelerator: str
+    notices: tuple[str, ...] = ()
+
+
+
+class Link:
+    """What a training tells its owner while it runs, and is told. This one is alone: it prunes and stops nothing."""
+
+    def progress(self, step: int, loss: float) -> None:
+        """Tell where the training is; may be dropped."""
+
+    def rung(self, step: int, value: float) -> str | None:
+        """Report the metric at a rung; returns a reason to prune, or None to go on."""
+
+    def stopped(self) -> bool:
+        """Tell whether the owner wants the training to end now."""
+        return False

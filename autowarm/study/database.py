@@ -1,0 +1,110 @@
+"""The database of a study: one ordinary Optuna storage, and how it is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from optuna.storages import RDBStorage as Storage
+from optuna.trial import FrozenTrial
+
+from autowarm.errors import RecordError, StudyError
+from autowarm.record import TrialRecord
+
+DATABASE = "study.db"
+# The user attribute of an Optuna trial that holds its record.
+RECORD = "record"
+# A writer waits that long for another one before SQLite gives up.
+_BUSY_SECONDS = 60
+
+
+@contextmanager
+def database(url: str | None, out: Path) -> Iterator[Storage]:
+    """Open the database of a study, making it where there is none, and close it in the end.
+
+    Args:
+        url: of any database that Optuna takes; None: an SQLite file in the study's folder.
+        out: the study's folder.
+
+    Raises:
+        StudyError: the database cannot be opened.
+    """
+    storage = _open(url, out)
+    try:
+        yield storage
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def read_records(out: Path) -> list[TrialRecord]:
+    """Read all records from the SQLite database in a study's folder.
+
+    Raises:
+        StudyError: there is no database, or a record in it cannot be read.
+    """
+    if not (out / DATABASE).is_file():
+        raise StudyError(f"there is no {DATABASE} in {out}")
+    found: list[TrialRecord] = []
+    with quiet_optuna(), database(None, out) as storage:
+        for summary in storage.get_all_studies():
+            trials = storage.get_all_trials(summary._study_id, deepcopy=False)  # noqa: SLF001 - Optuna names none
+            found += records_of(trials, where=f"study {summary.study_name!r}")
+    return found
+
+
+def records_of(trials: Iterable[FrozenTrial], *, where: str) -> list[TrialRecord]:
+    """Return the records that ended trials carry.
+
+    Raises:
+        StudyError: a record cannot be read; names `where` and the trial.
+    """
+    found = []
+    for trial in trials:
+        if RECORD not in trial.user_attrs:
+            continue
+        try:
+            found.append(TrialRecord.from_dict(trial.user_attrs[RECORD]))
+        except RecordError as e:
+            raise StudyError(f"{where}, trial {trial.number}: {e}") from None
+    return found
+
+
+def _open(url: str | None, out: Path) -> Storage:
+    try:
+        if url is None:
+            path = out / DATABASE
+            with closing(sqlite3.connect(path)) as connection:
+                # a write-ahead log commits several times faster, and a dashboard may read meanwhile
+                connection.execute("PRAGMA journal_mode=WAL")
+            url = f"sqlite:///{path}"
+        options = {"connect_args": {"timeout": _BUSY_SECONDS}} if url.startswith("sqlite") else {}
+        return Storage(url, engine_kwargs=options)
+    except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as e:
+        first = (str(e).splitlines() or [""])[0]
+        raise StudyError(f"the database {without_password(url) or out / DATABASE} cannot be opened: {first}") from None
+
+
+def without_password(url: str | None) -> str | None:
+    """Return a database URL that may be shown."""
+    if url is None:
+        return None
+    try:
+        return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+    except sqlalchemy.exc.ArgumentError:
+        return "(not a database URL)"
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna from printing a line a trial; the caller's setting comes back afterwards."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

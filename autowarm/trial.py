@@ -1,0 +1,286 @@
+"""One training, run by its owner's rules: from a TrainingSpec to a TrialResult.
+
+The runner owns the loop: it sets the number of steps, validates at rungs counted in optimizer steps with the random
+numbers isolated, watches the training loss for divergence, and ends the training when told to.
+"""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch.optim import Optimizer
+
+from autowarm.adapters.lightning import TunedSchedule
+from autowarm.divergence import DivergenceGuard
+from autowarm.errors import AutowarmError, JobError
+from autowarm.job import NEVER, Training, build, take_subset, trainer_keywords
+from autowarm.record import Outcome
+from autowarm.specs import Link, TrainingSpec, TrialResult
+
+# Points of the thinned training curve and gradient norm that a record keeps.
+CURVE_POINTS = 100
+# How often a training tells where it is, at most.
+_PROGRESS_SECONDS = 0.2
+
+
+class Ended(Exception):  # noqa: N818 - an ending, not an error
+    """Ends a fit at once.
+
+    `trainer.should_stop` would run one more validation and wait for `min_steps`.
+    """
+
+    def __init__(self, outcome: Outcome | None, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+        self.reason = reason
+
+
+def run_trial(spec: TrainingSpec, link: Link | None = None) -> TrialResult:
+    """Train a schedule (or the job's own scheduler) to its end and return what it left behind.
+
+    Whatever the job raises ends as a FAILED result with its traceback; nothing is raised.
+
+    Args:
+        spec: what to train; `total_steps` and `rungs` are given.
+        link: who is told, and who may prune or stop it.
+    """
+    started = time.monotonic()
+    watcher = Watcher(spec, link or Link())
+    outcome: Outcome | None = "FAILED"
+    reason: str | None = None
+    error: str | None = None
+    try:
+        training = prepare(spec)
+        callbacks: list[Callback] = [watcher]
+        if spec.schedule is not None:
+            callbacks.insert(0, TunedSchedule(spec.schedule, total_steps=spec.total_steps))
+        fit(training, spec, callbacks)
+        outcome, reason = watcher.verdict()
+    except Ended as e:
+        outcome, reason = e.outcome, e.reason
+    except JobError as e:
+        reason = str(e)
+    except Exception as e:  # noqa: BLE001 - a user's training may raise anything, and costs one trial
+        reason, error = _last_line(e), traceback.format_exc()
+    return TrialResult(
+        outcome=outcome,
+        value=watcher.rungs[-1][1] if outcome == "COMPLETE" else None,
+        reason=reason,
+        rungs=tuple(watcher.rungs),
+        train_curve=tuple(watcher.train_curve),
+        grad_norms=tuple(watcher.grad_norms),
+        steps=watcher.step,
+        val_batches=watcher.val_batches,
+        seconds=time.monotonic() - started,
+        error=error,
+    )
+
+
+def prepare(spec: TrainingSpec) -> Training:
+    """Build the spec's training, on its share of the data, with its number of threads."""
+    torch.set_num_threads(spec.threads)
+    training = build(spec.job, seed=spec.seed)
+    if spec.dataset_size is not None:
+        take_subset(training, spec.dataset_size)
+    return training
+
+
+def fit(
+    training: Training,
+    spec: TrainingSpec,
+    callbacks: list[Callback],
+    limits: Mapping[str, Any] | None = None,
+) -> None:
+    """Run `Trainer.fit` as trials do: quiet, on files of its own that are removed, with our callbacks last.
+
+    Args:
+        training: what to fit.
+        spec: `total_steps` and `keep_callbacks` count.
+        callbacks: ours.
+        limits: keywords that limit the run; default: `max_steps` and nothing else.
+    """
+    keywords, _ = trainer_keywords(training.trainer, keep_callbacks=spec.keep_callbacks)
+    keywords["callbacks"] = [*keywords["callbacks"], *callbacks]
+    keywords |= limits or {"max_steps": spec.total_steps, "max_epochs": -1}
+    with tempfile.TemporaryDirectory(prefix="autowarm-") as folder:
+        trainer_class = _trainer_class(training.module)
+        trainer = trainer_class(default_root_dir=folder, **keywords)
+        if trainer.world_size > 1:
+            raise JobError(
+                f"the job's trainer asks for {trainer.world_size} devices or processes, and a trial runs on one: "
+                "set devices: 1 in the file that is tuned"
+            )
+        loop = trainer.fit_loop.epoch_loop.val_loop
+        loop.run = _isolated(loop.run)
+        trainer.fit(training.module, **training.fit_arguments)
+
+
+def _trainer_class(module: LightningModule) -> type[Trainer]:
+    """Return the Trainer of the package that the module comes from: modules of the two do not mix."""
+    if isinstance(module, LightningModule):
+        return Trainer
+    import pytorch_lightning
+
+    return cast("type[Trainer]", pytorch_lightning.Trainer)
+
+
+def _isolated(run: Callable[[], Any]) -> Callable[[], Any]:
+    """Let a validation draw no random number that the training would have drawn."""
+
+    def isolated() -> Any:
+        isolation = cast("AbstractContextManager[None]", isolate_rng())
+        with isolation:
+            return run()
+
+    return isolated
+
+
+class Watcher(Callback):
+    """Watches one training: its losses, its rungs, and what its owner says.
+
+    Attributes:
+        step: optimizer steps done.
+        rungs: (step, monitored metric).
+        train_curve: (step, mean training loss since the point before).
+        grad_norms: (step, L2 norm of all gradients before clipping).
+        val_batches: validation batches done.
+    """
+
+    def __init__(self, spec: TrainingSpec, link: Link) -> None:
+        assert spec.total_steps is not None  # noqa: S101 - a trial's horizon is known
+        self.spec = spec
+        self.link = link
+        self.guard = DivergenceGuard()
+        self.step = 0
+        self.rungs: list[tuple[int, float]] = []
+        self.train_curve: list[tuple[int, float]] = []
+        self.grad_norms: list[tuple[int, float]] = []
+        self.val_batches = 0
+        points = min(CURVE_POINTS, spec.total_steps)
+        self._curve_steps = {round(i * spec.total_steps / points) for i in range(1, points + 1)}
+        self._rungs_left = [r for r in reversed(spec.rungs)]
+        self._micro_losses: list[float] = []
+        self._losses: list[float] = []
+        self._told = 0.0
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:  # noqa: ARG002
+        """Keep the gradient norm of the steps that the curve keeps."""
+        step = self.step + 1
+        if step in self._curve_steps:
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
+            self.grad_norms.append((step, float(norm)))
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,  # noqa: ARG002
+        outputs: Any,
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,  # noqa: ARG002
+    ) -> None:
+        """Watch the loss of a finished optimizer step, and validate where it is a rung."""
+        # Lightning validates after this hook where its count of batches is a multiple of this.
+        trainer.val_check_batch = NEVER
+        loss = _loss_of(outputs)
+        if loss is not None:
+            # Lightning has divided the loss by the number of batches it accumulates
+            self._micro_losses.append(loss * trainer.accumulate_grad_batches)
+        if trainer.global_step == self.step:
+            return
+        self.step = trainer.global_step
+        self._watch_losses()
+        if self.link.stopped():
+            raise Ended(None, "told to stop")
+        if self._rungs_left and self.step >= self._rungs_left[-1]:
+            self._rungs_left.pop()
+            if trainer.enable_validation:
+                trainer.val_check_batch = 1
+            else:
+                self._report(trainer)
+
+    def on_validation_batch_end(self, *_args: Any, **_keywords: Any) -> None:
+        """Count the cost."""
+        self.val_batches += 1
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+        """Report the rung."""
+        self._report(trainer)
+
+    def verdict(self) -> tuple[Outcome, str | None]:
+        """Return outcome and reason of a fit that ended by itself."""
+        total = self.spec.total_steps
+        if self.step != total:
+            return "FAILED", (
+                f"the training ended by itself after {self.step} of {total} steps: "
+                "is there data, and does the job stop itself?"
+            )
+        if not self.rungs or self.rungs[-1][0] != total:
+            return "FAILED", f"{self.spec.monitor!r} was not logged at the end of the training"
+        if not _finite(self.rungs[-1][1]):
+            return "DIVERGED", f"{self.spec.monitor} is {self.rungs[-1][1]} at the end"
+        return "COMPLETE", None
+
+    def _watch_losses(self) -> None:
+        if not self._micro_losses:
+            return
+        loss = statistics.fmean(self._micro_losses)
+        self._micro_losses.clear()
+        self._losses.append(loss)
+        if self.step in self._curve_steps:
+            self.train_curve.append((self.step, statistics.fmean(self._losses)))
+            self._losses.clear()
+        reason = self.guard.update(self.step, loss)
+        if reason is not None:
+            raise Ended("DIVERGED", reason)
+        now = time.monotonic()
+        if now - self._told > _PROGRESS_SECONDS:
+            self._told = now
+            self.link.progress(self.step, loss)
+
+    def _report(self, trainer: Trainer) -> None:
+        value = metric(trainer, self.spec.monitor)
+        self.rungs.append((self.step, value))
+        last = self.step == self.spec.total_steps
+        reason = self.link.rung(self.step, value)
+        if reason is not None and not last:
+            raise Ended("PRUNED", reason)
+
+
+def metric(trainer: Trainer, monitor: str) -> float:
+    """Return the monitored metric as it was last logged.
+
+    Raises:
+        JobError: it was not logged; lists what was.
+    """
+    metrics = trainer.callback_metrics
+    if monitor not in metrics:
+        logged = ", ".join(sorted(metrics)) or "nothing"
+        raise JobError(f"monitor {monitor!r} is never logged by the job; it logs {logged}")
+    return float(metrics[monitor])
+
+
+def _loss_of(outputs: Any) -> float | None:
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return float(loss) if isinstance(loss, torch.Tensor) else None
+
+
+def _finite(value: float) -> bool:
+    return value - value == 0.0
+
+
+def _last_line(error: BaseException) -> str:
+    text = str(error).strip()
+    if isinstance(error, AutowarmError):
+        return text
+    lines = text.splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

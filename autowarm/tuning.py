@@ -1,0 +1,332 @@
+"""From a job to its best schedule: looks at the job, searches each horizon, checks the winner, writes the results."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autowarm.analysis.advice import advise
+from autowarm.analysis.best import best_record
+from autowarm.errors import StudyError
+from autowarm.executors.local import LocalExecutor
+from autowarm.export import choose
+from autowarm.loop import HorizonLoop, Interrupts, Task, interrupts
+from autowarm.planning.guesses import incumbent_of, starting_guesses
+from autowarm.planning.horizon_plan import HorizonPlan
+from autowarm.planning.price import price_of
+from autowarm.progress import Display, display_for
+from autowarm.pruning import Pruning, rungs_of
+from autowarm.record import Mode, TrialRecord
+from autowarm.report.files import write_results
+from autowarm.report.tables import to_frame
+from autowarm.schedule import Schedule
+from autowarm.settings import StudySettings, read_job
+from autowarm.space import SearchSpace
+from autowarm.specs import JobInfo, JobSpec, KeepCallbacks, TrainingSpec
+from autowarm.study.database import Storage, database, quiet_optuna
+from autowarm.study.horizon import HorizonStudy
+from autowarm.workspace import lay_out, owned
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LIBRARIES = ("autowarm", "torch", "lightning", "optuna")
+
+
+@dataclass(frozen=True)
+class TuneResult:
+    """What a study found.
+
+    Attributes:
+        records: of every trial, in the order of horizons.
+        out: the study's folder.
+    """
+
+    records: tuple[TrialRecord, ...]
+    out: Path
+
+    @property
+    def best_schedule(self) -> Schedule:
+        """The best schedule at the longest horizon.
+
+        Raises:
+            StudyError: no trial ended well.
+        """
+        return self.best()
+
+    def best(self, *, total_steps: int | None = None, dataset_size: int | None = None) -> Schedule:
+        """Return the best schedule of a horizon; by default the longest one.
+
+        Raises:
+            StudyError: there is no such horizon, or no trial of it ended well.
+        """
+        schedule = choose(self.records, total_steps, dataset_size).schedule
+        assert schedule is not None  # noqa: S101 - a search trial has one
+        return schedule
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return a table of one row a trial."""
+        return to_frame(self.records)
+
+
+def tune(
+    job: str | Path | Callable[..., Any] | Mapping[str, Any] | JobSpec,
+    space: SearchSpace | Mapping[str, Any] | None = None,
+    *,
+    monitor: str = "val_loss",
+    mode: Mode = "min",
+    n_trials: int = 40,
+    total_steps: int | Sequence[int] | None = None,
+    dataset_size: int | Sequence[int] | None = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    pruning: Pruning = "balanced",
+    confirm_seeds: int = 1,
+    keep_callbacks: KeepCallbacks = False,
+    storage: str | None = None,
+    name: str | None = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> TuneResult:
+    """Search the learning-rate schedule of a training; called again with the same folder, it goes on.
+
+    Args:
+        job: a LightningCLI file, ``package.module:function``, or a function that returns an `autowarm.Training`.
+        space: the schedules to search, as a `SearchSpace` or a mapping.
+        name: of the study; default: after the job.
+        out: the study's folder; default: ``studies/<name>``.
+        progress: show what happens.
+        monitor: the rest as in `autowarm.settings.StudySettings`.
+        mode: ...
+        n_trials: ...
+        total_steps: ...
+        dataset_size: ...
+        seed: ...
+        n_jobs: ...
+        pruning: ...
+        confirm_seeds: ...
+        keep_callbacks: ...
+        storage: ...
+
+    Raises:
+        SettingsError: a bad argument.
+        JobError: the job cannot be built or tuned.
+        StudyError: the study cannot go on, or no trial ended well.
+    """
+    spec = read_job(job, root=Path.cwd())
+    settings = StudySettings(
+        job=spec,
+        name=name or _name_of(spec),
+        monitor=monitor,
+        mode=mode,
+        space=space if isinstance(space, SearchSpace) else SearchSpace.from_dict(space or {}),
+        total_steps=total_steps,  # type: ignore[arg-type] # one number is a list of one
+        dataset_size=dataset_size,  # type: ignore[arg-type]
+        n_trials=n_trials,
+        seed=seed,
+        n_jobs=n_jobs,
+        pruning=pruning,
+        confirm_seeds=confirm_seeds,
+        keep_callbacks=keep_callbacks,
+        storage=storage,
+    )
+    display = display_for() if progress else Display()
+    return run_study(settings, Path(out) if out is not None else default_out(settings), display=display)
+
+
+def default_out(settings: StudySettings) -> Path:
+    """Return the folder of a study where none is asked for."""
+    return Path("studies") / settings.name
+
+
+def run_study(
+    settings: StudySettings, out: Path, *, source: Path | None = None, display: Display | None = None
+) -> TuneResult:
+    """Run a study, or go on with it, and write its results.
+
+    Args:
+        settings: of the study.
+        out: the study's folder.
+        source: the study file, if the settings come from one.
+        display: what a person sees; default: nothing.
+
+    Raises:
+        JobError: the job cannot be built or tuned.
+        StudyError: the study cannot go on, or no trial ended well.
+        KeyboardInterrupt: after a Ctrl-C; the results so far are written.
+    """
+    records: list[TrialRecord] = []
+    with (
+        owned(out),
+        quiet_optuna(),
+        display or Display() as shown,
+        interrupts() as seen,
+        LocalExecutor([settings.job]) as executor,
+    ):
+        if notice := lay_out(out, settings, source):
+            shown.notice(notice)
+        plans = look(settings, executor, shown)
+        try:
+            with database(settings.storage, out) as storage:
+                studies = [_open_study(storage, settings, plan) for plan in plans]
+                try:
+                    for plan, study in zip(plans, studies, strict=True):
+                        _run_horizon(settings, plan, study, executor=executor, display=shown, seen=seen)
+                finally:
+                    records = [record for study in studies for record in study.records()]
+        finally:
+            if records:
+                write_results(records, out, name=settings.name)
+    result = TuneResult(tuple(records), out)
+    if not any(r.role == "search" and r.outcome == "COMPLETE" for r in records):
+        raise StudyError("no schedule was found: " + " ".join(advise(records)))
+    return result
+
+
+def plan_study(settings: StudySettings, display: Display) -> list[HorizonPlan]:
+    """Look at a study's job and say what the study would do, without doing it.
+
+    Raises:
+        JobError: the job cannot be built or tuned.
+    """
+    with display, LocalExecutor([settings.job]) as executor:
+        return look(settings, executor, display)
+
+
+def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> list[HorizonPlan]:
+    """Look at the job at each horizon of a study."""
+    plans = []
+    told: set[str] = set()
+    for total_steps, dataset_size in settings.horizons:
+        spec = TrainingSpec(
+            job=settings.job,
+            monitor=settings.monitor,
+            total_steps=total_steps,
+            dataset_size=dataset_size,
+            seed=settings.seed,
+            threads=_threads(settings.n_jobs or _cores()),
+            keep_callbacks=settings.keep_callbacks,
+        )
+        info = executor.inspect(spec)
+        for notice in info.notices:
+            if notice not in told:
+                told.add(notice)
+                display.notice(notice)
+        n_jobs = settings.n_jobs or (_cores() if info.accelerator == "cpu" else 1)
+        today = incumbent_of(info)
+        price = price_of(
+            info,
+            rungs=len(rungs_of(info.total_steps)),
+            n_trials=settings.n_trials,
+            checks=len(_check_seeds(settings, today)) + settings.confirm_seeds,
+            n_jobs=n_jobs,
+        )
+        plans.append(HorizonPlan(info, starting_guesses(info), today, price, dataset_size))
+    return plans
+
+
+def _open_study(storage: Storage, settings: StudySettings, plan: HorizonPlan) -> HorizonStudy:
+    study = HorizonStudy(
+        storage,
+        identity=settings.identity,
+        space=settings.space,
+        total_steps=plan.info.total_steps,
+        dataset_size=plan.dataset_size,
+        seed=settings.seed,
+    )
+    study.reap()
+    return study
+
+
+def _run_horizon(
+    settings: StudySettings,
+    plan: HorizonPlan,
+    study: HorizonStudy,
+    *,
+    executor: LocalExecutor,
+    display: Display,
+    seen: Interrupts,
+) -> None:
+    """Search one horizon, then train the winner and today's schedule on fresh seeds."""
+    outside = study.enqueue(plan.guesses, total_steps=plan.info.total_steps)
+    if outside and study.finished == 0:
+        display.notice(f"outside of the space, so not tried: {', '.join(outside)}")
+    display.horizon(_title(settings, plan), study.records(), plan.price)
+    loop = HorizonLoop(
+        settings=settings,
+        info=plan.info,
+        study=study,
+        executor=executor,
+        display=display,
+        interrupts=seen,
+        n_jobs=plan.price.n_jobs,
+        threads=_threads(plan.price.n_jobs),
+        dataset_size=plan.dataset_size,
+        versions=_versions(),
+    )
+    loop.search(settings.n_trials)
+    loop.check(_check_tasks(settings, plan, study))
+
+
+def _check_seeds(settings: StudySettings, today: Schedule | None) -> list[int]:
+    """Return the seeds that today's schedule is trained on: fresh ones, and one in any case where it is no Schedule."""
+    fresh = [settings.seed + 1 + i for i in range(settings.confirm_seeds)]
+    return fresh or ([settings.seed] if today is None else [])
+
+
+def _check_tasks(settings: StudySettings, plan: HorizonPlan, study: HorizonStudy) -> list[Task]:
+    """Return the trainings beside the search that are still to do."""
+    records = study.records()
+    best = best_record(records)
+    if best is None:
+        return []
+    today = plan.today
+    label = f"today: {today if today is not None else plan.info.scheduler}"
+    asked = [("baseline", None, today, label, seed) for seed in _check_seeds(settings, today)]
+    asked += [
+        ("confirm", best.schedule, None, best.label, settings.seed + 1 + i) for i in range(settings.confirm_seeds)
+    ]
+    tasks: list[Task] = []
+    for role, schedule, known, words, seed in asked:
+        done = any(
+            r.role == role and r.seed == seed and r.schedule == (schedule or known) and r.outcome != "FAILED"
+            for r in records
+        )
+        if not done:
+            tasks.append(Task(study.checks() + len(tasks), role, schedule, words, seed, known))
+    return tasks
+
+
+def _title(settings: StudySettings, plan: HorizonPlan) -> str:
+    size = f", {plan.dataset_size:,} examples" if plan.dataset_size is not None else ""
+    return f"{settings.name}: {settings.n_trials} trials of {plan.info.total_steps:,} steps{size}"
+
+
+def _threads(n_jobs: int) -> int:
+    """Share the cores out, so that trials do not fight for them."""
+    return max(1, _cores() // n_jobs)
+
+
+def _cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _name_of(job: JobSpec) -> str:
+    words = job.config.stem if job.config is not None else str(job).rpartition(":")[2]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-.") or "study"

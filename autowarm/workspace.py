@@ -1,0 +1,80 @@
+"""The folder of a study: owned by one run at a time, holding one study, losing nothing that was in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from autowarm.errors import StudyError
+from autowarm.settings import StudySettings, settings_yaml
+from autowarm.study.database import DATABASE
+from autowarm.yaml_files import read_yaml
+
+STUDY_FILE = "study.yaml"
+_RESULTS = "trials.jsonl"
+
+
+@contextmanager
+def owned(out: Path) -> Iterator[None]:
+    """Own a study's folder, making it where there is none; the operating system frees it if the process is killed.
+
+    Raises:
+        StudyError: another run owns it, or it cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise StudyError(f"another autowarm is tuning in {out}: wait for it, or choose another --out") from None
+    except OSError as e:
+        raise StudyError(f"the folder {out} cannot be written: {e.strerror or e}: choose another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def lay_out(out: Path, settings: StudySettings, source: Path | None) -> str | None:
+    """Put the study file into an owned folder, and results that have no database aside.
+
+    Args:
+        out: the folder.
+        settings: of the study, as it runs.
+        source: the file that the settings were read from, copied as it is; None for a study from Python.
+
+    Returns:
+        A sentence on what was put aside, if anything was.
+
+    Raises:
+        StudyError: the folder holds another study.
+    """
+    file = out / STUDY_FILE
+    mine = source is not None and file.exists() and file.samefile(source)
+    if file.exists() and not mine:
+        name = read_yaml(file, StudyError).get("name")
+        if name != settings.name:
+            raise StudyError(
+                f"{out} holds the study {name!r}, not {settings.name!r}: choose another --out"
+            )
+    if not mine:
+        file.write_text(settings_yaml(settings), encoding="utf-8")
+    results = out / _RESULTS
+    if settings.storage is None and results.exists() and not (out / DATABASE).exists():
+        aside = _unused(results)
+        results.rename(aside)
+        return (
+            f"{out} holds results without the database they came from: they are kept in {aside.name}, "
+            "and this study starts anew"
+        )
+    return None
+
+
+def _unused(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.earlier-{number}{path.suffix}")).exists():
+        number += 1
+    return aside

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from autowarm.analysis.spend import full_run_cost, spend, spend_by_horizon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from autowarm.record import TrialRecord
+
+    MakeRecord = Callable[..., TrialRecord]
+
+
+def test_nothing_costs_nothing() -> None:
+    spent = spend([])
+    assert (spent.trials, spent.cost, spent.full_runs, spent.outcomes, spent.roles) == (0, 0, 0, {}, {})
+    assert spend_by_horizon([]) == {}
+
+
+def test_the_parts_add_up(make_record: MakeRecord) -> None:
+    records = [
+        make_record(steps=100, val_batches=30, seconds=2.0),
+        make_record(steps=40, val_batches=12, seconds=1.0, outcome="PRUNED"),
+        make_record(steps=7, val_batches=0, seconds=0.5, outcome="DIVERGED"),
+        make_record(steps=100, val_batches=30, seconds=2.0, role="baseline"),
+    ]
+    spent = spend(records)
+    assert (spent.trials, spent.steps, spent.val_batches, spent.seconds) == (4, 247, 72, 5.5)
+    assert spent.cost == pytest.approx(247 + 24)
+    assert spent.full_runs == pytest.approx((247 + 24) / 110)
+    assert spent.outcomes == {"COMPLETE": 2, "DIVERGED": 1, "PRUNED": 1}
+    assert spent.roles == {"search": 3, "baseline": 1}
+
+
+def test_a_full_run_includes_the_validation_of_a_complete_trial(make_record: MakeRecord) -> None:
+    pruned = make_record(steps=40, val_batches=900, outcome="PRUNED")
+    assert full_run_cost([pruned], (100, 1000)) == 100
+    assert full_run_cost([pruned, make_record(val_batches=30)], (100, 1000)) == pytest.approx(110)
+
+
+def test_each_horizon_is_counted_in_its_own_full_runs_and_the_whole_in_the_targets(
+    make_record: MakeRecord,
+) -> None:
+    records = [
+        *(make_record(total_steps=100, steps=100, val_batches=0) for _ in range(6)),
+        make_record(total_steps=300, steps=300, val_batches=0),
+    ]
+    by_horizon = spend_by_horizon(records)
+    assert list(by_horizon) == [(300, 1000), (100, 1000)]
+    assert [s.full_runs for s in by_horizon.values()] == [1.0, 6.0]
+    assert spend(records).full_runs == pytest.approx(3.0)
+    assert spend(records, (100, 1000)).full_runs == pytest.approx(9.0)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from autowarm.report.markdown import MANY, TOP, escape, report_md
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from autowarm.record import TrialRecord
+
+    MakeRecord = Callable[..., TrialRecord]
+
+
+def sections(text: str) -> dict[str, str]:
+    """Return the text below each heading of the second level."""
+    parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def columns(row: str) -> int:
+    return len(re.findall(r"(?<!\\)\|", row)) - 1
+
+
+def assert_tables_are_whole(text: str) -> None:
+    """Each block of table lines has as many columns everywhere, and stands apart from what is around it."""
+    for block in text.split("\n\n"):
+        if "|" in block.replace("\\|", ""):
+            assert len({columns(line) for line in block.splitlines()}) == 1, block
+
+
+def test_no_record() -> None:
+    assert report_md([], name="empty", picture="report.png") == (
+        "# empty\n\n**There is no answer yet:** no trial has run.\n"
+    )
+
+
+def test_one_record(make_record: MakeRecord) -> None:
+    text = report_md([make_record(value=1.2345678)], name="one", picture="report.png")
+    assert "**Use lr 0.1, warmup 10 %, cosine**: it reached val_loss 1.2346, the only trial" in text
+    assert "![Learning-rate and validation curves](report.png)" in text
+    found = sections(text)
+    assert list(found) == ["Best schedules", "What was spent", "Advice", "How to use the schedule"]
+    assert "| 1 | 1.2346 | 0.1 | 10 % (10 steps) | cosine | 0 | 0 |" in found["Best schedules"]
+    assert "Trainer(max_steps=100, callbacks=[TunedSchedule(" in found["How to use the schedule"]
+    assert "autowarm export" in found["How to use the schedule"]
+
+
+def test_all_diverged(make_record: MakeRecord) -> None:
+    records = [
+        make_record(trial=i, lr=1.0 / (1 + i), outcome="DIVERGED", steps=7, reason="loss is NaN")
+        for i in range(3)
+    ]
+    text = report_md(records, name="x")
+    assert "**There is no answer yet:** no search trial at total_steps 100, dataset_size 1,000" in text
+    found = sections(text)
+    assert list(found) == ["Best schedules", "What was spent", "What diverged", "Advice"]
+    rows = [line for line in found["What diverged"].splitlines() if "NaN" in line]
+    assert rows[0] == "| 0.3333 | 10 % (10 steps) | cosine | 7 of 100 | 0 | loss is NaN |", (
+        "the lowest lr first"
+    )
+    assert (
+        "lower space.initial\\_lr.low" in found["Advice"] or "lower space.initial_lr.low" in found["Advice"]
+    )
+
+
+def test_all_failed_are_grouped_by_their_error(make_record: MakeRecord) -> None:
+    errors = ["Traceback:\nValueError: a|b", "Traceback:\nRuntimeError: c", "Other:\nRuntimeError: c", None]
+    records = [make_record(outcome="FAILED", error=e, reason="killed") for e in errors]
+    failed = sections(report_md(records, name="x"))["What failed"]
+    assert failed.strip().splitlines()[2:] == [
+        *("| 2 | RuntimeError: c |", "| 1 | ValueError: a\\|b |", "| 1 | killed |"),
+    ]
+
+
+def test_long_tables_are_cut_and_say_so(make_record: MakeRecord) -> None:
+    records = [make_record(trial=i, outcome="DIVERGED") for i in range(MANY + 3)]
+    records += [make_record(trial=i) for i in range(TOP + 2)]
+    found = sections(report_md(records, name="x"))
+    assert "... and 3 more, in trials.csv." in found["What diverged"]
+    assert len([line for line in found["Best schedules"].splitlines() if line.startswith("|")]) == 2 + TOP
+
+
+def test_mode_max_puts_the_highest_first(make_record: MakeRecord) -> None:
+    records = [make_record(value=v, monitor="acc", mode="max", lr=v) for v in (0.5, 0.9, 0.7)]
+    text = report_md(records, name="x")
+    assert "**Use lr 0.9," in text
+    assert "reached acc 0.9, the best of 3 trials" in text
+
+
+def test_a_value_that_is_no_number_is_not_the_answer(make_record: MakeRecord) -> None:
+    text = report_md([make_record(value=math.nan, lr=0.5), make_record(value=2.0)], name="x")
+    assert "**Use lr 0.1," in text
+    assert "nan" not in text
+
+
+def test_several_horizons_have_a_table_each_and_the_largest_gives_the_answer(make_record: MakeRecord) -> None:
+    records = [make_record(total_steps=t, lr=t / 1000, value=1.0) for t in (100, 400, 200)]
+    text = report_md(records, name="x")
+    assert "**Use lr 0.4," in text
+    assert re.findall("^### At total_steps (.*), d", text, flags=re.MULTILINE) == ["400", "200", "100"]
+    assert "| all | 3 (3 COMPLETE) |" in text
+    assert_tables_are_whole(text)
+
+
+def test_tuned_against_a_baseline_without_a_schedule(make_record: MakeRecord) -> None:
+    records = [make_record()]
+    for seed in (0, 1, 2):
+        records.append(
+            make_record(role="baseline", schedule=None, label="a|b", seed=seed, value=2.0 + seed / 9)
+        )
+        records.append(make_record(role="confirm", seed=seed, value=1.0 + seed / 9))
+    text = report_md(records, name="x")
+    found = sections(text)
+    assert "| lr 0.1, warmup 10 %, cosine | a\\|b | 3 | -1 | +-" in found["Tuned against today's schedule"]
+    assert "Tuned is better by 1" in text.split("##")[0], "the answer says how it compares"
+    assert "| a\\|b | baseline |" in found["Repeated with other seeds"]
+    assert "| of it confirm | 3 (3 COMPLETE) |" in found["What was spent"]
+    assert_tables_are_whole(text)
+
+
+def test_a_tuned_schedule_that_is_not_better_is_said_to_be_so_at_the_top(make_record: MakeRecord) -> None:
+    records = [make_record(value=2.0), make_record(role="baseline", value=1.0, lr=0.9)]
+    assert "Tuned is not better than today's schedule" in report_md(records, name="x").split("##")[0]
+
+
+def test_names_from_a_study_stay_text(make_record: MakeRecord) -> None:
+    nasty = "<script>x</script> | a\nb [l](javascript:y) `c` \\"
+    records = [
+        make_record(study=nasty, monitor=nasty),
+        make_record(monitor=nasty, role="baseline", schedule=None, label=nasty),
+        make_record(monitor=nasty, outcome="DIVERGED", reason=nasty),
+        make_record(monitor=nasty, outcome="FAILED", error=nasty),
+    ]
+    text = report_md(records, name=nasty)
+    assert "<script" not in text
+    assert "[l](" not in text.replace("\\[l\\](", "")
+    assert text.startswith("# &lt;script&gt;x&lt;/script&gt; \\| a b \\[l\\](javascript:y) \\`c\\` \\\\\n")
+    assert_tables_are_whole(text)
+
+
+def test_escape_keeps_a_line_a_line() -> None:
+    assert escape("a\r\n\u2028b & c") == "a b &amp; c"
