@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -187,7 +188,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def _print(text: str) -> None:
-    print(text.rstrip("\n"))  # noqa: T201 - a command prints
+    try:
+        print(text.rstrip("\n"), flush=True)  # noqa: T201 - a command prints
+    except BrokenPipeError:
+        # the reader (`head`) has seen enough; what the interpreter flushes at its end must go somewhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace], None], str]] = {

@@ -1,4 +1,4 @@
-"""What the learning rate does after warmup: each decay as a formula, its own parameters, and the laws it keeps.
+"""What the learning rate does after warmup: each decay's formula, its own parameters, and the laws it keeps.
 
 A decay is a function of the optimizer step, relative to the peak. With
 
@@ -35,7 +35,7 @@ DecayName: TypeAlias = Literal[
 Cooldown: TypeAlias = Literal["linear", "one_minus_sqrt"]
 
 COOLDOWNS: tuple[str, ...] = get_args(Cooldown)
-# The timescale of inverse_sqrt without warmup, in steps; transformers' get_inverse_sqrt_schedule has the same.
+# The timescale of inverse_sqrt without warmup, in steps; the same as transformers' get_inverse_sqrt_schedule.
 INVERSE_SQRT_TIMESCALE = 10_000
 
 
@@ -59,8 +59,8 @@ class Decay:
     """One decay: its formula, its own parameters, and the laws that tests hold it to.
 
     Attributes:
-        multiplier: (own, f, s, w, T) -> lr over peak, for an array of steps w <= s <= T; `own` holds a value for
-            each of `parameters`.
+        multiplier: (own, f, s, w, T) -> lr over peak, for an array of steps w <= s <= T; `own` holds a value
+            for each of `parameters`.
         parameters: its own parameters by name.
         never_rises: the lr falls or stays, step for step.
         stretches: with a warmup in proportion, the lr depends on s / T alone (composer's a(t) = a(t / s)).
@@ -75,7 +75,7 @@ class Decay:
 
 
 def cooldown_steps_of(decay_ratio: float, total_steps: int) -> int:
-    """Return the length of wsd's cooldown: decay_ratio * total_steps, to the nearest whole step, at least one."""
+    """Return the length of wsd's cooldown: decay_ratio * total_steps, to the nearest step, at least one."""
     return max(1, round(decay_ratio * total_steps))
 
 
@@ -105,8 +105,8 @@ def _cosine(_own: Own, f: float, s: Array, w: int, total: int) -> Array:
 
 def _cosine_restarts(own: Own, f: float, s: Array, w: int, total: int) -> Array:
     """Fall `num_cycles` times as a cosine, back at 1 at each restart: SGDR with equal cycles."""
-    # Counted in steps times cycles, the place within the cycle is exact, and so is the step of the restart. Whole
-    # turns of the cycles say nothing about the place; left in, a great number of cycles would overflow.
+    # Counted in steps times cycles, the place within the cycle is exact, and so is the step of the restart.
+    # Whole turns say nothing about the place; left in, a great number of cycles would overflow.
     ahead = (s - w) * (own["num_cycles"] % (total - w))
     within = np.where(s >= total, 1.0, np.mod(ahead, total - w) / (total - w))
     return _between(f, 0.5 * (1.0 + np.cos(np.pi * within)))
@@ -125,18 +125,19 @@ def _exponential(own: Own, _f: float, s: Array, w: int, total: int) -> Array:
 def _step(own: Own, _f: float, s: Array, w: int, total: int) -> Array:
     """Fall by a factor gamma every `step_size_ratio` of the decay, in whole steps: torch's StepLR."""
     step_size = max(1, round(own["step_size_ratio"] * (total - w)))
-    return np.power(float(own["gamma"]), np.floor_divide(s - w, step_size))
+    drops: Array = np.floor_divide(s - w, step_size)
+    return np.power(float(own["gamma"]), drops)
 
 
 def _inverse_sqrt(_own: Own, _f: float, s: Array, w: int, _total: int) -> Array:
-    """Fall as sqrt(w / s), the original Transformer's (Vaswani et al. 2017); without warmup sqrt(t / (s + t))."""
+    """Fall as sqrt(w / s), as Vaswani et al. 2017; without warmup as sqrt(t / (s + t))."""
     if w > 0:
         return np.sqrt(w / s)
     return np.sqrt(INVERSE_SQRT_TIMESCALE / (s + INVERSE_SQRT_TIMESCALE))
 
 
 def _wsd(own: Own, f: float, s: Array, w: int, total: int) -> Array:
-    """Hold at 1, then cool down over the last `decay_ratio` of all steps: Hu et al. 2024, Haegele et al. 2024."""
+    """Hold at 1, then cool down over the last `decay_ratio` of all steps: Hu et al., Haegele et al. 2024."""
     # Warmup and cooldown that add up to 1 may round to one step too many: the cooldown gives it up.
     cooldown_steps = min(cooldown_steps_of(own["decay_ratio"], total), total - w)
     cooled = np.clip((s - (total - cooldown_steps)) / cooldown_steps, 0.0, 1.0)
@@ -158,20 +159,12 @@ DECAYS: Mapping[DecayName, Decay] = {
     "cosine": Decay(_cosine),
     "cosine_restarts": Decay(
         _cosine_restarts,
-        {
-            "num_cycles": Parameter(
-                2, lambda x: is_number(x) and x >= 1 and x == int(x), "a whole number of at least 1"
-            )
-        },
+        {"num_cycles": Parameter(2, lambda x: is_number(x) and x >= 1 and x == int(x), "a whole number of at least 1")},
         never_rises=False,
     ),
-    "polynomial": Decay(
-        _polynomial, {"power": Parameter(2.0, lambda x: is_number(x) and x > 0, "greater than 0")}
-    ),
+    "polynomial": Decay(_polynomial, {"power": Parameter(2.0, lambda x: is_number(x) and x > 0, "greater than 0")}),
     "exponential": Decay(_exponential, {"gamma": _share(0.01)}, ends_at_final_lr_ratio=False),
-    "step": Decay(
-        _step, {"gamma": _share(0.1), "step_size_ratio": _share(1 / 3)}, ends_at_final_lr_ratio=False
-    ),
+    "step": Decay(_step, {"gamma": _share(0.1), "step_size_ratio": _share(1 / 3)}, ends_at_final_lr_ratio=False),
     # Without warmup its timescale is a number of steps, so it stretches only with one.
     "inverse_sqrt": Decay(_inverse_sqrt, stretches=False, ends_at_final_lr_ratio=False),
     "wsd": Decay(
@@ -183,6 +176,4 @@ DECAYS: Mapping[DecayName, Decay] = {
     ),
 }
 # Every parameter that belongs to a decay, in the order of `DECAYS`.
-DECAY_PARAMETERS: tuple[str, ...] = tuple(
-    dict.fromkeys(name for d in DECAYS.values() for name in d.parameters)
-)
+DECAY_PARAMETERS: tuple[str, ...] = tuple(dict.fromkeys(name for d in DECAYS.values() for name in d.parameters))

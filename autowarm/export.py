@@ -81,11 +81,7 @@ def choose(
     present = horizons(searched)
     if not present:
         raise StudyError("there is no search trial to choose from: run `autowarm tune` first")
-    asked = [
-        (steps, size)
-        for steps, size in present
-        if total_steps in (None, steps) and dataset_size in (None, size)
-    ]
+    asked = [(steps, size) for steps, size in present if total_steps in (None, steps) and dataset_size in (None, size)]
     if not asked:
         wanted = {"total_steps": total_steps, "dataset_size": dataset_size}
         words = ", ".join(f"{name} {value:,}" for name, value in wanted.items() if value is not None)
@@ -102,9 +98,7 @@ def _why_nothing(searched: Sequence[TrialRecord], horizon: Horizon) -> str:
     said = f"no search trial at {horizon_words(horizon)} is COMPLETE with a finite value ({outcomes})"
     others = [other for other in horizons(searched) if best_record(searched, other) is not None]
     return (
-        f"{said}. There is one at: {_list(others)}"
-        if others
-        else f"{said}: see `autowarm report` for what to change"
+        f"{said}. There is one at: {_list(others)}" if others else f"{said}: see `autowarm report` for what to change"
     )
 
 
@@ -119,11 +113,7 @@ def _yaml(schedule: Schedule, origin: Mapping[str, Any]) -> str:
 def _lightning(schedule: Schedule, origin: Mapping[str, Any]) -> str:
     callback = {"class_path": "autowarm.TunedSchedule", "init_args": {"schedule": schedule.to_dict()}}
     # In comments, since LightningCLI refuses keys it does not know. YAML quotes the line breaks in a name.
-    told = (
-        "".join(f"# {line}\n" for line in to_yaml({"provenance": dict(origin)}).splitlines())
-        if origin
-        else ""
-    )
+    told = "".join(f"# {line}\n" for line in to_yaml({"provenance": dict(origin)}).splitlines()) if origin else ""
     return _AFTER + told + to_yaml({"trainer": {"callbacks+": [callback]}})
 
 

@@ -105,7 +105,7 @@ class _Inspector(Callback):
             "beta2": float(defaults["betas"][1]) if "betas" in defaults else None,
         }
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:  # noqa: ARG002
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         self.lrs.append(float(optimizer.param_groups[0]["lr"]))
 
     def on_train_batch_end(self, trainer: Trainer, *_args: Any) -> None:
@@ -124,7 +124,7 @@ class _Inspector(Callback):
     def on_validation_batch_end(self, *_args: Any, **_keywords: Any) -> None:
         self._val_batches += 1
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validation_seconds += time.monotonic()
         self._end(trainer)
 

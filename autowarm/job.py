@@ -24,9 +24,26 @@ SUBSET_SEED = 0
 _RUN_ONLY = ("ckpt_path", "weights_only", "return_predictions", "verbose")
 # Keywords of the Trainer that the runner owns.
 _OWNED = frozenset(
-    """logger callbacks enable_checkpointing enable_progress_bar enable_model_summary default_root_dir profiler
-    max_epochs min_epochs max_steps min_steps max_time val_check_interval check_val_every_n_epoch
-    num_sanity_val_steps fast_dev_run overfit_batches barebones""".split()
+    {
+        "logger",
+        "callbacks",
+        "enable_checkpointing",
+        "enable_progress_bar",
+        "enable_model_summary",
+        "default_root_dir",
+        "profiler",
+        "max_epochs",
+        "min_epochs",
+        "max_steps",
+        "min_steps",
+        "max_time",
+        "val_check_interval",
+        "check_val_every_n_epoch",
+        "num_sanity_val_steps",
+        "fast_dev_run",
+        "overfit_batches",
+        "barebones",
+    }
 )
 # Lightning counts batches for `val_check_interval`; this many never come.
 NEVER = 2**62
@@ -191,7 +208,14 @@ def trainer_keywords(
     )
     from lightning.pytorch.loggers.logger import DummyLogger
 
-    meddling = (BatchSizeFinder, Checkpoint, DeviceStatsMonitor, EarlyStopping, LearningRateFinder, LearningRateMonitor)
+    meddling = (
+        BatchSizeFinder,
+        Checkpoint,
+        DeviceStatsMonitor,
+        EarlyStopping,
+        LearningRateFinder,
+        LearningRateMonitor,
+    )
     quiet = (ModelSummary, ProgressBar, Timer)
     names_kept = keep_callbacks if isinstance(keep_callbacks, tuple) else ()
     callbacks = given.get("callbacks") or []
@@ -256,6 +280,7 @@ def _subset_loader(loader: Any, dataset_size: int) -> DataLoader[Any]:
     from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset
 
     why = None
+    size = len(loader.dataset) if hasattr(getattr(loader, "dataset", None), "__len__") else 0
     if type(loader) is not DataLoader:
         why = f"the training data comes from a {type(loader).__name__}, not from a plain DataLoader"
     elif isinstance(loader.dataset, torch.utils.data.IterableDataset):
@@ -265,7 +290,7 @@ def _subset_loader(loader: Any, dataset_size: int) -> DataLoader[Any]:
     elif type(loader.sampler) not in (RandomSampler, SequentialSampler):
         why = f"the training loader has a sampler of its own ({type(loader.sampler).__name__})"
     elif isinstance(loader.sampler, RandomSampler) and (
-        loader.sampler.replacement or loader.sampler.num_samples != len(loader.dataset)
+        loader.sampler.replacement or loader.sampler.num_samples != size
     ):
         why = "the training loader draws its samples with replacement or a number of its own"
     if why:
@@ -273,7 +298,6 @@ def _subset_loader(loader: Any, dataset_size: int) -> DataLoader[Any]:
             f"dataset_size={dataset_size} cannot be taken from this job, because {why}: "
             "make the size an argument of the job and tune the sizes as studies of their own"
         )
-    size = len(loader.dataset)
     if dataset_size > size:
         raise JobError(f"dataset_size={dataset_size} is more than the job's {size} training examples")
     order = torch.randperm(size, generator=torch.Generator().manual_seed(SUBSET_SEED))

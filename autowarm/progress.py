@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -52,7 +53,7 @@ class Display:
     best: TrialRecord | None = None
     _run_seconds: list[float] = field(default_factory=list)
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Self:
         """Start to show."""
         return self
 
@@ -112,11 +113,11 @@ class Display:
 class LineDisplay(Display):
     """Prints a line for each ended training: for logs and pipes."""
 
-    console: Console = field(default_factory=lambda: Console(stderr=True, soft_wrap=True))
+    console: Console = field(default_factory=lambda: Console(stderr=True))
 
     def notice(self, text: str) -> None:
         """Print the sentence."""
-        self.console.print(Text(text))
+        self.console.print(Text(text), soft_wrap=True)
 
     def horizon(self, title: str, records: list[TrialRecord], price: Price) -> None:
         """Print the title."""
@@ -127,7 +128,7 @@ class LineDisplay(Display):
         """Print the record in a line."""
         super().ended(key, record)
         if record is not None:
-            self.console.print(_line(record, self.seconds_left))
+            self.console.print(_line(record, self.seconds_left), soft_wrap=True)
 
 
 @dataclass
@@ -138,7 +139,7 @@ class LiveDisplay(Display):
     _live: Live | None = None
     _began: float = field(default_factory=time.monotonic)
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> Self:
         """Take the terminal."""
         self._live = Live(get_renderable=self.draw, console=self.console, refresh_per_second=4)
         self._live.__enter__()
@@ -167,7 +168,10 @@ class LiveDisplay(Display):
             ProgressBar(total=total, completed=self.cost + sum(run.step for run in self.runs.values()), width=30),
             Text(f"{self.cost:,.0f} of at most {total:,.0f} steps spent"),
             Text(f"{duration(time.monotonic() - self._began)} gone", style="dim"),
-            Text(f"about {duration(self.seconds_left)} left" if self.seconds_left is not None else "", style="dim"),
+            Text(
+                f"about {duration(self.seconds_left)} left" if self.seconds_left is not None else "",
+                style="dim",
+            ),
         )
         counts = Text("  ").join(
             Text(f"{self.counts.get(name, 0)} {name.lower()}", style=style if self.counts.get(name) else "dim")
@@ -176,7 +180,9 @@ class LiveDisplay(Display):
         best = Text("best so far: none yet")
         if self.best is not None:
             best = Text.assemble(
-                "best so far: ", (f"{self.best.monitor} {self.best.value:.4g}", "bold"), f"  {self.best.label}"
+                "best so far: ",
+                (f"{self.best.monitor} {self.best.value:.4g}", "bold"),
+                f"  {self.best.label}",
             )
         runs = Table.grid(padding=(0, 2))
         for run in self.runs.values():
@@ -202,5 +208,7 @@ def _line(record: TrialRecord, seconds_left: float | None) -> Text:
     number = f"trial {record.trial}" if record.role == "search" else f"{record.role} {record.trial}"
     left = f"  ({duration(seconds_left)} left)" if seconds_left else ""
     return Text.assemble(
-        f"{number:>11}  ", (f"{record.outcome:<8}", _STYLES[record.outcome]), f"  {what}  [{record.label}]{left}"
+        f"{number:>11}  ",
+        (f"{record.outcome:<8}", _STYLES[record.outcome]),
+        f"  {what}  [{record.label}]{left}",
     )

@@ -130,11 +130,11 @@ class TrialRecord:
         Raises:
             RecordError: something is missing, of the wrong kind, or from a newer version.
         """
+        if not isinstance(data, Mapping):
+            raise RecordError("not a trial record: expected an object in braces")
         version = data.get("record_version")
         if version != RECORD_VERSION:
-            raise RecordError(
-                f"record version {version!r}, this autowarm reads {RECORD_VERSION}: update autowarm"
-            )
+            raise RecordError(f"record version {version!r}, this autowarm reads {RECORD_VERSION}: update autowarm")
         known = {f.name for f in fields(cls)}
         kept = {k: v for k, v in data.items() if k in known}
         try:
@@ -195,10 +195,7 @@ def read_jsonl(path: Path) -> list[TrialRecord]:
         if not line.strip():
             continue
         try:
-            data = json.loads(line)
-            if not isinstance(data, dict):
-                raise RecordError("not a trial record: expected an object in braces")
-            records.append(TrialRecord.from_dict(data))
+            records.append(TrialRecord.from_dict(json.loads(line)))
         except json.JSONDecodeError as e:
             raise RecordError(f"{path}, line {number}: invalid JSON: {e.msg}") from None
         except RecordError as e:

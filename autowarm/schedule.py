@@ -52,18 +52,18 @@ class Schedule:
 
     Attributes:
         initial_lr: the peak learning rate, reached when warmup ends; greater than 0.
-        warmup_ratio: warmup's share of `total_steps`, in [0, 1). Give at most one of the three lengths; none of
-            them is no warmup.
+        warmup_ratio: warmup's share of `total_steps`, in [0, 1). Give at most one of the three lengths; none
+            of them is no warmup.
         warmup_steps: warmup's length in optimizer steps, a whole number of at least 0.
         warmup_epochs: warmup's length in epochs, at least 0; turned into steps by `resolved`.
         warmup: shape of the warmup. `exponential` needs a `warmup_start_ratio` above 0.
-        warmup_start_ratio: lr at step 0 over `initial_lr`, in [0, 1]; without effect where there is no warmup.
+        warmup_start_ratio: lr at step 0 over `initial_lr`, in [0, 1]; without effect if there is no warmup.
         decay: what follows the warmup; see `autowarm.decays`.
-        final_lr_ratio: lr at step `total_steps` (the end, never executed) over `initial_lr`, in [0, 1]; only for
-            decays that end there.
+        final_lr_ratio: lr at step `total_steps` (the end, never executed) over `initial_lr`, in [0, 1]; only
+            for decays that end there.
         power: of `polynomial`, greater than 0; default 2.
-        gamma: of `exponential`, the factor over the whole decay, in (0, 1], default 0.01; of `step`, the factor of
-            each drop, in (0, 1], default 0.1.
+        gamma: of `exponential`, the factor over the whole decay, in (0, 1], default 0.01; of `step`, the factor
+            of each drop, in (0, 1], default 0.1.
         num_cycles: of `cosine_restarts`, a whole number of at least 1; default 2.
         step_size_ratio: of `step`, the share of the decay between two drops, in (0, 1]; default 1/3.
         decay_ratio: of `wsd`, the cooldown's share of `total_steps`, in (0, 1]; default 0.2.
@@ -108,13 +108,9 @@ class Schedule:
         if not given:
             self._set("warmup_ratio", 0.0)
         elif given == ["warmup_ratio"]:
-            self._set(
-                "warmup_ratio", _number("warmup_ratio", self.warmup_ratio, lambda x: 0 <= x < 1, "in [0, 1)")
-            )
+            self._set("warmup_ratio", _number("warmup_ratio", self.warmup_ratio, lambda x: 0 <= x < 1, "in [0, 1)"))
         elif given == ["warmup_epochs"]:
-            self._set(
-                "warmup_epochs", _number("warmup_epochs", self.warmup_epochs, lambda x: x >= 0, "at least 0")
-            )
+            self._set("warmup_epochs", _number("warmup_epochs", self.warmup_epochs, lambda x: x >= 0, "at least 0"))
         else:
             self._set("warmup_steps", _whole("warmup_steps", self.warmup_steps, minimum=0))
         if self.warmup not in WARMUPS:
@@ -147,8 +143,7 @@ class Schedule:
             self._set(name, type(parameter.default)(value))
         if self.warmup_ratio and self.decay_ratio and self.warmup_ratio + self.decay_ratio > 1 + 1e-12:
             raise ScheduleError(
-                "warmup_ratio and decay_ratio must add up to at most 1, "
-                f"got {self.warmup_ratio} + {self.decay_ratio}"
+                f"warmup_ratio and decay_ratio must add up to at most 1, got {self.warmup_ratio} + {self.decay_ratio}"
             )
 
     def _set(self, name: str, value: object) -> None:
@@ -168,7 +163,7 @@ class Schedule:
             total_steps: optimizer steps in the run, at least 1.
 
         Raises:
-            ScheduleError: `warmup_steps` does not fit into the run, or a warmup in epochs was not resolved yet.
+            ScheduleError: `warmup_steps` does not fit into the run, or one in epochs is not resolved yet.
         """
         total_steps = _whole("total_steps", total_steps, minimum=1)
         if self.warmup_epochs is not None:
@@ -184,10 +179,7 @@ class Schedule:
                 f"warmup_steps={self.warmup_steps} must be less than total_steps={total_steps}: "
                 "shorten the warmup, or give it as warmup_ratio"
             )
-        if (
-            self.decay_ratio
-            and self.warmup_steps + cooldown_steps_of(self.decay_ratio, total_steps) > total_steps
-        ):
+        if self.decay_ratio and self.warmup_steps + cooldown_steps_of(self.decay_ratio, total_steps) > total_steps:
             raise ScheduleError(
                 f"warmup_steps={self.warmup_steps} and decay_ratio={self.decay_ratio} do not both fit into "
                 f"total_steps={total_steps}"
@@ -208,13 +200,11 @@ class Schedule:
         per_epoch = _number("steps_per_epoch", steps_per_epoch, lambda x: x > 0, "greater than 0")
         steps = self.warmup_epochs * per_epoch
         if not math.isfinite(steps):
-            raise ScheduleError(
-                f"warmup_epochs={self.warmup_epochs} times {per_epoch} steps is beyond any run"
-            )
+            raise ScheduleError(f"warmup_epochs={self.warmup_epochs} times {per_epoch} steps is beyond any run")
         return replace(self, warmup_epochs=None, warmup_steps=round(steps))
 
     def multipliers(self, *, total_steps: int) -> Array:
-        """Return lr over `initial_lr` at steps 0 .. `total_steps`: shape (total_steps + 1,), the end included."""
+        """Return lr over `initial_lr` at steps 0 .. `total_steps`: shape (total_steps + 1,), end included."""
         w = self.warmup_steps_of(total_steps)
         s = np.arange(total_steps + 1, dtype=np.float64)
         rising = _WARMUPS[self.warmup](s[:w] / max(w, 1), self.warmup_start_ratio)
@@ -244,9 +234,7 @@ class Schedule:
         if step < w:
             ratio = _WARMUPS[self.warmup](s / w, self.warmup_start_ratio)
         else:
-            ratio = DECAYS[self.decay].multiplier(
-                self.decay_parameters, self.final_lr_ratio, s, w, int(total_steps)
-            )
+            ratio = DECAYS[self.decay].multiplier(self.decay_parameters, self.final_lr_ratio, s, w, int(total_steps))
         return float(self.initial_lr * ratio[0])
 
     def to_dict(self) -> dict[str, Any]:
@@ -264,7 +252,7 @@ class Schedule:
         Text that is a number (``"3e-4"``, as plain YAML loaders return it) is taken as the number.
 
         Raises:
-            ScheduleError: an unknown key (the nearest one is suggested), a missing `initial_lr`, or a bad value.
+            ScheduleError: an unknown key (the nearest is suggested), a missing `initial_lr`, or a bad value.
         """
         for key in data:
             if key not in _DEFAULTS:
@@ -293,9 +281,7 @@ class Schedule:
         shape = f" {self.warmup}" if self.warmup != "linear" else ""
         start = f" from {self.warmup_start_ratio:.3g}" if self.warmup_start_ratio else ""
         warmup = f"warmup {length}{shape}{start}" if has_warmup else "no warmup"
-        own = [
-            f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.decay_parameters.items()
-        ]
+        own = [f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.decay_parameters.items()]
         own += [f"final_lr_ratio {self.final_lr_ratio:.3g}"] if self.final_lr_ratio else []
         return f"lr {self.initial_lr:.3g}, {warmup}, {self.decay}" + (f" ({', '.join(own)})" if own else "")
 
@@ -308,8 +294,8 @@ ScheduleLike: TypeAlias = "Schedule | str | Path | Mapping[str, Any]"
 def load_schedule(source: ScheduleLike) -> Schedule:
     """Return a schedule from a Schedule, a YAML file, or a mapping.
 
-    A file holds the fields of `Schedule` under the key `schedule`, as `Schedule.save` and ``autowarm export`` write
-    them, or at the top. What stands beside `schedule` (where it came from) is left alone.
+    A file holds the fields of `Schedule` under the key `schedule`, as `Schedule.save` and ``autowarm export``
+    write them, or at the top. What stands beside `schedule` (where it came from) is left alone.
 
     Raises:
         ScheduleError: the file cannot be read, comes from a newer version, or does not hold a valid schedule.

@@ -73,11 +73,7 @@ class StudySettings:
             _check_whole(name, getattr(self, name), minimum)
         if self.n_jobs is not None:
             _check_whole("n_jobs", self.n_jobs, 1)
-        keep = self.keep_callbacks
-        if not isinstance(keep, bool):
-            if not isinstance(keep, list | tuple) or not all(isinstance(name, str) for name in keep):
-                raise SettingsError(f"keep_callbacks must be true, false or a list of class names, got {keep!r}")
-            object.__setattr__(self, "keep_callbacks", tuple(keep))
+        object.__setattr__(self, "keep_callbacks", _names_kept(self.keep_callbacks))
         if self.storage is not None and (not isinstance(self.storage, str) or "://" not in self.storage):
             raise SettingsError(f"storage must be a database URL such as sqlite:///study.db, got {self.storage!r}")
 
@@ -100,21 +96,25 @@ def load_study(path: Path) -> StudySettings:
     """
     data = read_yaml(path, SettingsError)
     try:
-        known = [f.name for f in fields(StudySettings)]
-        for key in data:
-            if key not in known:
-                raise SettingsError(unknown("key", key, known))
-        if "job" not in data:
-            raise SettingsError("'job' is missing: a LightningCLI file, or package.module:function")
-        data.setdefault("name", _name_from(path))
-        data["job"] = read_job(data["job"], root=path.parent)
-        space = data.get("space", {})
-        if not isinstance(space, Mapping):
-            raise SettingsError(f"space must hold 'key: dimension' lines, got {space!r}")
-        data["space"] = SearchSpace.from_dict(space)
-        return StudySettings(**data)
+        return _from_mapping(data, path)
     except SettingsError as e:
         raise SettingsError(f"{path}: {e}") from None
+
+
+def _from_mapping(data: dict[str, Any], path: Path) -> StudySettings:
+    known = [f.name for f in fields(StudySettings)]
+    for key in data:
+        if key not in known:
+            raise SettingsError(unknown("key", key, known))
+    if "job" not in data:
+        raise SettingsError("'job' is missing: a LightningCLI file, or package.module:function")
+    space = data.get("space", {})
+    if not isinstance(space, Mapping):
+        raise SettingsError(f"space must hold 'key: dimension' lines, got {space!r}")
+    data.setdefault("name", _name_from(path))
+    data["job"] = read_job(data["job"], root=path.parent)
+    data["space"] = SearchSpace.from_dict(space)
+    return StudySettings(**data)
 
 
 def read_job(value: object, *, root: Path) -> JobSpec:
@@ -130,31 +130,42 @@ def read_job(value: object, *, root: Path) -> JobSpec:
     """
     if isinstance(value, JobSpec):
         return value
-    if callable(value):
-        return JobSpec(factory=value)
     if isinstance(value, Path):
         value = str(value)
     if isinstance(value, str):
         value = {"config": value} if value.endswith((".yaml", ".yml")) else {"factory": value}
+    elif callable(value):
+        value = {"factory": value}
     if not isinstance(value, Mapping):
         raise SettingsError(f"job must be a LightningCLI file or package.module:function, got {value!r}")
-    for key in value:
+    given = dict(value)
+    for key in given:
         if key not in _JOB_KEYS:
             raise SettingsError(unknown("key of job", key, _JOB_KEYS))
-    given = dict(value)
     if ("config" in given) == ("factory" in given):
         raise SettingsError("job must have either config (a LightningCLI file) or factory (package.module:function)")
-    if "factory" in given:
-        extra = [key for key in given if key not in ("factory", "args")]
-        if extra:
-            raise SettingsError(f"job.{extra[0]} goes with config, not with factory")
-        _check_factory(given["factory"])
-        if not isinstance(given.get("args", {}), Mapping):
-            raise SettingsError(f"job.args must hold 'key: value' lines, got {given['args']!r}")
-        return JobSpec(**given)
+    return _factory_job(given) if "factory" in given else _config_job(given, root)
+
+
+def _factory_job(given: dict[str, Any]) -> JobSpec:
+    extra = [key for key in given if key not in ("factory", "args")]
+    if extra:
+        raise SettingsError(f"job.{extra[0]} goes with config, not with factory")
+    factory = given["factory"]
+    if not callable(factory) and not (isinstance(factory, str) and re.fullmatch(r"[\w.]+:[\w.]+", factory)):
+        raise SettingsError(f"a factory must look like package.module:function, got {factory!r}")
+    if not isinstance(given.get("args", {}), Mapping):
+        raise SettingsError(f"job.args must hold 'key: value' lines, got {given['args']!r}")
+    return JobSpec(**given)
+
+
+def _config_job(given: dict[str, Any], root: Path) -> JobSpec:
     if "args" in given:
         raise SettingsError("job.args goes with factory, not with config")
-    path = (root / str(given["config"])).resolve()
+    for key, value in given.items():
+        if not isinstance(value, str):
+            raise SettingsError(f"job.{key} must be a word, got {value!r}")
+    path = (root / given["config"]).resolve()
     if not path.is_file():
         raise SettingsError(f"job: there is no file {path}")
     return JobSpec(**{**given, "config": path})
@@ -177,13 +188,6 @@ def settings_yaml(settings: StudySettings) -> str:
     return to_yaml({key: value for key, value in data.items() if value is not None})
 
 
-def _check_factory(factory: object) -> None:
-    if callable(factory):
-        return
-    if not isinstance(factory, str) or not re.fullmatch(r"[\w.]+:[\w.]+", factory):
-        raise SettingsError(f"a factory must look like package.module:function, got {factory!r}")
-
-
 def _name_from(path: Path) -> str:
     """Name a study after its file, or after its folder where the file is just called study."""
     return path.resolve().parent.name if path.stem == "study" else path.stem
@@ -197,6 +201,14 @@ def _sizes(name: str, value: object) -> tuple[int | None, ...]:
         if size is not None:
             _check_whole(name, size, 1)
     return cast("tuple[int | None, ...]", tuple(sorted(values, key=lambda size: (size is None, size))))
+
+
+def _names_kept(keep: object) -> KeepCallbacks:
+    if isinstance(keep, bool):
+        return keep
+    if not isinstance(keep, list | tuple) or not all(isinstance(name, str) for name in keep):
+        raise SettingsError(f"keep_callbacks must be true, false or a list of class names, got {keep!r}")
+    return tuple(keep)
 
 
 def _check_whole(name: str, value: object, minimum: int) -> None:

@@ -168,9 +168,7 @@ class SearchSpace:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that `from_dict` reads."""
-        return {
-            f.name: _plain(getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) is not None
-        }
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) is not None}
 
     @property
     def decays(self) -> tuple[str, ...]:
@@ -245,17 +243,7 @@ def _read_dimension(name: str, value: Any) -> Dimension:
     if isinstance(value, Range | Choice | Fixed):
         return value
     if isinstance(value, Mapping):
-        if name in _WORDS:
-            raise SettingsError(f"takes a list of words: {', '.join(_WORDS[name])}")
-        for key in value:
-            if key not in ("low", "high", "log"):
-                raise SettingsError(unknown("key of a range", key, ("low", "high", "log")))
-        if "low" not in value or "high" not in value:
-            raise SettingsError("a range needs low and high")
-        log = value.get("log", name in _LOG)
-        if not isinstance(log, bool):
-            raise SettingsError(f"log must be true or false, got {log!r}")
-        return Range(value["low"], value["high"], log=log, whole=name in _WHOLE)
+        return _read_range(name, value)
     if isinstance(value, list | tuple):
         values = tuple(value)
         if not all(isinstance(v, str | int | float) for v in values):
@@ -264,6 +252,20 @@ def _read_dimension(name: str, value: Any) -> Dimension:
     if isinstance(value, str | int | float):
         return Fixed(value)
     raise SettingsError(f"must be a range with low and high, a list of choices, or one value, got {value!r}")
+
+
+def _read_range(name: str, value: Mapping[str, Any]) -> Range:
+    if name in _WORDS:
+        raise SettingsError(f"takes a list of words: {', '.join(_WORDS[name])}")
+    for key in value:
+        if key not in ("low", "high", "log"):
+            raise SettingsError(unknown("key of a range", key, ("low", "high", "log")))
+    if "low" not in value or "high" not in value:
+        raise SettingsError("a range needs low and high")
+    log = value.get("log", name in _LOG)
+    if not isinstance(log, bool):
+        raise SettingsError(f"log must be true or false, got {log!r}")
+    return Range(value["low"], value["high"], log=log, whole=name in _WHOLE)
 
 
 def _ends(dimension: Dimension) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from autowarm.record import Curve, Mode, Outcome
+from autowarm.record import Curve, Outcome
 from autowarm.schedule import Schedule
 
 # True keeps all callbacks of the job, a tuple those of the classes named in it.
@@ -132,7 +132,6 @@ class JobInfo:
     beta2: float | None
     accelerator: str
     notices: tuple[str, ...] = ()
-
 
 
 class Link:

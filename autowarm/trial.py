@@ -120,13 +120,14 @@ def fit(
                 "set devices: 1 in the file that is tuned"
             )
         loop = trainer.fit_loop.epoch_loop.val_loop
-        loop.run = _isolated(loop.run)
+        loop.run = _isolated(loop.run)  # type: ignore[method-assign]
         trainer.fit(training.module, **training.fit_arguments)
 
 
 def _trainer_class(module: LightningModule) -> type[Trainer]:
     """Return the Trainer of the package that the module comes from: modules of the two do not mix."""
-    if isinstance(module, LightningModule):
+    home = next((c.__module__ for c in type(module).__mro__ if c.__name__ == "LightningModule"), "lightning.pytorch")
+    if home.startswith("lightning."):
         return Trainer
     import pytorch_lightning
 
@@ -167,12 +168,12 @@ class Watcher(Callback):
         self.val_batches = 0
         points = min(CURVE_POINTS, spec.total_steps)
         self._curve_steps = {round(i * spec.total_steps / points) for i in range(1, points + 1)}
-        self._rungs_left = [r for r in reversed(spec.rungs)]
+        self._rungs_left = list(reversed(spec.rungs))
         self._micro_losses: list[float] = []
         self._losses: list[float] = []
         self._told = 0.0
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:  # noqa: ARG002
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Keep the gradient norm of the steps that the curve keeps."""
         step = self.step + 1
         if step in self._curve_steps:
@@ -183,10 +184,10 @@ class Watcher(Callback):
     def on_train_batch_end(
         self,
         trainer: Trainer,
-        pl_module: LightningModule,  # noqa: ARG002
+        pl_module: LightningModule,
         outputs: Any,
-        batch: Any,  # noqa: ARG002
-        batch_idx: int,  # noqa: ARG002
+        batch: Any,
+        batch_idx: int,
     ) -> None:
         """Watch the loss of a finished optimizer step, and validate where it is a rung."""
         # Lightning validates after this hook where its count of batches is a multiple of this.
@@ -212,7 +213,7 @@ class Watcher(Callback):
         """Count the cost."""
         self.val_batches += 1
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the rung."""
         self._report(trainer)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from autowarm.report.tables import to_frame
 from autowarm.schedule import Schedule
 from autowarm.settings import StudySettings, read_job
 from autowarm.space import SearchSpace
-from autowarm.specs import JobInfo, JobSpec, KeepCallbacks, TrainingSpec
+from autowarm.specs import JobSpec, KeepCallbacks, TrainingSpec
 from autowarm.study.database import Storage, database, quiet_optuna
 from autowarm.study.horizon import HorizonStudy
 from autowarm.workspace import lay_out, owned
@@ -287,19 +287,14 @@ def _check_tasks(settings: StudySettings, plan: HorizonPlan, study: HorizonStudy
         return []
     today = plan.today
     label = f"today: {today if today is not None else plan.info.scheduler}"
-    asked = [("baseline", None, today, label, seed) for seed in _check_seeds(settings, today)]
+    first = study.checks()
+    asked = [Task(0, "baseline", None, label, seed, known=today) for seed in _check_seeds(settings, today)]
     asked += [
-        ("confirm", best.schedule, None, best.label, settings.seed + 1 + i) for i in range(settings.confirm_seeds)
+        Task(0, "confirm", best.schedule, best.label, settings.seed + 1 + i) for i in range(settings.confirm_seeds)
     ]
-    tasks: list[Task] = []
-    for role, schedule, known, words, seed in asked:
-        done = any(
-            r.role == role and r.seed == seed and r.schedule == (schedule or known) and r.outcome != "FAILED"
-            for r in records
-        )
-        if not done:
-            tasks.append(Task(study.checks() + len(tasks), role, schedule, words, seed, known))
-    return tasks
+    done = {(r.role, r.seed, r.schedule) for r in records if r.outcome != "FAILED"}
+    todo = [task for task in asked if (task.role, task.seed, task.schedule or task.known) not in done]
+    return [replace(task, trial=first + i) for i, task in enumerate(todo)]
 
 
 def _title(settings: StudySettings, plan: HorizonPlan) -> str:

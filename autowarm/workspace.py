@@ -57,9 +57,7 @@ def lay_out(out: Path, settings: StudySettings, source: Path | None) -> str | No
     if file.exists() and not mine:
         name = read_yaml(file, StudyError).get("name")
         if name != settings.name:
-            raise StudyError(
-                f"{out} holds the study {name!r}, not {settings.name!r}: choose another --out"
-            )
+            raise StudyError(f"{out} holds the study {name!r}, not {settings.name!r}: choose another --out")
     if not mine:
         file.write_text(settings_yaml(settings), encoding="utf-8")
     results = out / _RESULTS

@@ -1,4 +1,4 @@
-"""Reading and writing YAML as people write it: ``3e-4`` is a number, and errors name the file and the line."""
+"""Reading and writing YAML as people write it: ``3e-4`` is a number; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from autowarm.errors import AutowarmError
 class _Loader(yaml.SafeLoader):
     """A safe loader with the floats of YAML 1.2, no silent duplicate keys, and a line for every error."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    # The stubs have the anchor's type wrong: it is its name, or None.
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Read a mapping and refuse keys that are given twice: here, before merge keys (<<) add theirs."""
-        node = cast("yaml.MappingNode", super().compose_mapping_node(anchor))
+        node = super().compose_mapping_node(anchor)
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -41,7 +42,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """A safe dumper that quotes the words which `_Loader` would take for numbers, such as the commit 123e456."""
+    """A safe dumper that quotes the words which `_Loader` would take for numbers, as the commit 123e456."""
 
 
 # PyYAML follows YAML 1.1, where a float needs a dot and a signed exponent: 3e-4 would be a string.
@@ -97,4 +98,4 @@ def parse_yaml(text: str, *, source: str, error: type[AutowarmError]) -> dict[st
 
 def to_yaml(data: Mapping[str, Any]) -> str:
     """Format plain data as YAML, keys in the order given."""
-    return cast("str", yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+    return yaml.dump(dict(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

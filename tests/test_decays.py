@@ -101,10 +101,9 @@ def multiplier(
     return DECAYS[name].multiplier(own, final, np.arange(w, total + 1, dtype=np.float64), w, total)
 
 
-@pytest.mark.parametrize(("name", "own", "final", "w", "total", "expected"), GOLDEN)
-def test_golden_values(
-    name: DecayName, own: dict[str, Any], final: float, w: int, total: int, expected: list[float]
-) -> None:
+@pytest.mark.parametrize("row", GOLDEN, ids=lambda row: row[0])
+def test_golden_values(row: tuple[DecayName, dict[str, Any], float, int, int, list[float]]) -> None:
+    name, own, final, w, total, expected = row
     assert multiplier(name, own, final, w, total).tolist() == pytest.approx(expected, rel=1e-12, abs=1e-15)
 
 
@@ -128,9 +127,7 @@ def test_defaults_are_in_their_own_domain(name: DecayName) -> None:
     ("ratio", "total", "steps"),
     [(0.2, 100, 20), (0.2, 1, 1), (0.2, 2, 1), (1.0, 7, 7), (0.25, 10, 2), (0.35, 10, 4)],
 )
-def test_cooldown_steps_are_the_nearest_whole_number_and_at_least_one(
-    ratio: float, total: int, steps: int
-) -> None:
+def test_cooldown_steps_are_the_nearest_whole_number_and_at_least_one(ratio: float, total: int, steps: int) -> None:
     assert cooldown_steps_of(ratio, total) == steps
 
 
@@ -144,9 +141,7 @@ OWN: dict[str, st.SearchStrategy[Any]] = {
 
 @pytest.mark.parametrize("name", [name for name, decay in DECAYS.items() if decay.stretches])
 @given(data=st.data())
-def test_a_decay_that_stretches_depends_on_the_share_of_the_run_alone(
-    name: DecayName, data: st.DataObject
-) -> None:
+def test_a_decay_that_stretches_depends_on_the_share_of_the_run_alone(name: DecayName, data: st.DataObject) -> None:
     own = {parameter: data.draw(OWN[parameter]) for parameter in DECAYS[name].parameters if parameter in OWN}
     total, factor = data.draw(st.integers(1, 60)), data.draw(st.integers(2, 9))
     w, final = data.draw(st.integers(0, total - 1)), data.draw(st.floats(0.0, 1.0))

@@ -84,15 +84,11 @@ def test_a_loss_that_is_not_finite_is_told_at_once(bad: float, step: int) -> Non
 
 
 def diverging(kind: str, at: int, rng: np.random.Generator, scale: float) -> list[float]:
-    """A run from 2 towards 1 that diverges at a step: grows by a share a step, or jumps to a multiple of its start."""
+    """A run from 2 towards 1 that diverges: grows by a share a step, or jumps to a multiple of its start."""
     steps = np.arange(at + 200)
     healthy = 1.0 + np.exp(-steps / 150)
     number = float(kind.split()[1])
-    after = (
-        healthy[at] * (1 + number) ** (steps - at)
-        if kind.startswith("grow")
-        else np.full(len(steps), 2.0 * number)
-    )
+    after = healthy[at] * (1 + number) ** (steps - at) if kind.startswith("grow") else np.full(len(steps), 2.0 * number)
     values: list[float] = (np.where(steps < at, healthy, after) * noise(rng, scale, len(steps))).tolist()
     return values
 
@@ -102,9 +98,7 @@ def diverging(kind: str, at: int, rng: np.random.Generator, scale: float) -> lis
 )
 @pytest.mark.parametrize("at", [60, 300])
 @pytest.mark.parametrize("scale", [0.0, 0.05, 0.2])
-def test_every_diverging_run_is_stopped_soon_and_none_before(
-    kind: str, within: int, at: int, scale: float
-) -> None:
+def test_every_diverging_run_is_stopped_soon_and_none_before(kind: str, within: int, at: int, scale: float) -> None:
     rng = np.random.default_rng(0)
     stops = [stopped_at(diverging(kind, at, rng, scale)) for _ in range(20)]
     assert all(stop is not None and at <= stop <= at + within for stop in stops), stops
@@ -117,13 +111,12 @@ def test_the_rule_by_hand() -> None:
     guard = DivergenceGuard(settings)
     told = [guard.update(step, loss) for step, loss in enumerate([1.0] * 5 + [3.1])]
     assert told[:5] == [None] * 5
-    assert told[5] == (
-        "the average training loss is 1.21 at step 5, above 1.2 x the mean 1 of the first 5 losses"
-    )
+    assert told[5] == ("the average training loss is 1.21 at step 5, above 1.2 x the mean 1 of the first 5 losses")
 
 
 def test_the_floor_of_the_spread_by_hand() -> None:
-    # losses 1, 2, 1, 2, 1: mean 1.4, neighbours 1 apart, spread sqrt(pi) / 2 = .8862, bar 1.4 + 3 x .8862 = 4.0587;
+    # losses 1, 2, 1, 2, 1: mean 1.4, neighbours 1 apart, spread sqrt(pi) / 2 = .8862, bar 1.4 + 3 x .8862 =
+    # 4.0587;
     # average before: 1, 1.1, 1.09, 1.181, 1.1629; after a loss x: 1.04661 + .1 x
     settings = GuardSettings(n_spread=5)
     first = [1.0, 2.0, 1.0, 2.0, 1.0]
@@ -146,11 +139,12 @@ def test_the_first_losses_are_never_judged() -> None:
 def test_from_a_negative_loss_on_only_what_is_not_finite_counts_and_a_notice_says_so() -> None:
     guard = DivergenceGuard()
     assert [guard.update(step, 0.5) for step in range(10)] == [None] * 10
-    assert guard.notice is None
+    before = guard.notice
+    assert before is None
     assert guard.update(10, -0.25) is None
     assert guard.notice == (
-        "the training loss is -0.25 at step 10: a loss that can be negative says little about divergence, so only "
-        "losses that are not finite stop this run"
+        "the training loss is -0.25 at step 10: a loss that can be negative says little about divergence, so "
+        "only losses that are not finite stop this run"
     )
     first_notice = guard.notice
     assert [guard.update(step, 10.0 - step) for step in range(11, 100)] == [None] * 89

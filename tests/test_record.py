@@ -45,9 +45,12 @@ FULL: Mapping[str, Any] = {
     "versions": {"torch": "2.13.0"},
 }
 # what a trial cannot do without
-LEAST: Mapping[str, Any] = {
-    **{k: FULL[k] for k in ("study", "trial", "role", "label", "total_steps", "seed", "monitor", "mode")},
-    **{"outcome": "FAILED", "schedule": None, "dataset_size": None, "batch_size": None},
+LEAST_KEYS = ("study", "trial", "role", "label", "total_steps", "seed", "monitor", "mode")
+LEAST: Mapping[str, Any] = {k: FULL[k] for k in LEAST_KEYS} | {
+    "outcome": "FAILED",
+    "schedule": None,
+    "dataset_size": None,
+    "batch_size": None,
 }
 
 
@@ -105,9 +108,7 @@ def test_a_value_that_is_not_finite_is_no_value(bad: float, tmp_path: Path) -> N
 
 def test_numbers_of_numpy_are_written_as_plain_ones(tmp_path: Path) -> None:
     rungs = ((np.int64(50), np.float32(0.5)),)
-    write_jsonl(
-        [TrialRecord(**{**FULL, "rungs": rungs, "value": np.float32(0.5)})], tmp_path / "trials.jsonl"
-    )
+    write_jsonl([TrialRecord(**{**FULL, "rungs": rungs, "value": np.float32(0.5)})], tmp_path / "trials.jsonl")
     record = read_jsonl(tmp_path / "trials.jsonl")[0]
     assert (record.rungs, record.value) == (((50, 0.5),), 0.5)
 
@@ -202,9 +203,7 @@ def test_any_change_gives_a_record_that_can_be_written_or_an_error_of_ours(chang
     except AutowarmError:
         return
     # repr, as NaN is not equal to itself
-    assert repr(TrialRecord.from_dict(json.loads(json.dumps(record.to_dict(), allow_nan=False)))) == repr(
-        record
-    )
+    assert repr(TrialRecord.from_dict(json.loads(json.dumps(record.to_dict(), allow_nan=False)))) == repr(record)
 
 
 @pytest.fixture(scope="module")

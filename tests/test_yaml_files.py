@@ -53,9 +53,7 @@ def test_nan_is_a_number() -> None:
     assert math.isnan(value_of(".nan"))
 
 
-@pytest.mark.parametrize(
-    ("text", "number"), [("10", 10), ("-3", -3), ("1_000", 1000), ("0x10", 16), ("0b11", 3)]
-)
+@pytest.mark.parametrize(("text", "number"), [("10", 10), ("-3", -3), ("1_000", 1000), ("0x10", 16), ("0b11", 3)])
 def test_whole_numbers_stay_whole(text: str, number: int) -> None:
     value = value_of(text)
     assert isinstance(value, int)
@@ -241,9 +239,7 @@ def test_keys_keep_their_order() -> None:
     assert to_yaml({"b": 1, "a": 2}) == "b: 1\na: 2\n"
 
 
-@pytest.mark.parametrize(
-    "word", ["3e-4", "123e456", "1e5", "0x10", "yes", "2001-12-14", "null", "", "a: b", "12:30"]
-)
+@pytest.mark.parametrize("word", ["3e-4", "123e456", "1e5", "0x10", "yes", "2001-12-14", "null", "", "a: b", "12:30"])
 def test_words_that_look_like_something_else_are_quoted(word: str) -> None:
     assert parse(to_yaml({"commit": word})) == {"commit": word}
 

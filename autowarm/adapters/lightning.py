@@ -103,14 +103,14 @@ class WarmupModule(LightningModule):
         """Return the network's output."""
         return cast("Tensor", self.network(*inputs))
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's signature
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the training loss of a batch."""
         *inputs, target = batch
         loss = self.loss(self(*inputs), target)
         self.log("train_loss", loss, batch_size=len(target))
         return loss
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:  # noqa: ARG002 - Lightning's signature
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Log the loss and the metrics of a validation batch."""
         *inputs, target = batch
         output = self(*inputs)
@@ -195,7 +195,8 @@ def _set_aside(trainer: Trainer, optimizer: Optimizer) -> None:
         return
     names = ", ".join(type(scheduler).__name__ for scheduler in others)
     warnings.warn(
-        f"the module's own scheduler ({names}) is set aside: the tuned schedule steers the learning rate", stacklevel=2
+        f"the module's own scheduler ({names}) is set aside: the tuned schedule steers the learning rate",
+        stacklevel=2,
     )
     if any(_cycles_momentum(scheduler) for scheduler in others):
         for group in optimizer.param_groups:

@@ -156,7 +156,7 @@ class CharGPT(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.AdamW:
         """Return AdamW at a constant learning rate."""
-        return torch.optim.AdamW(self.parameters(), lr=1e-9, weight_decay=self.weight_decay)
+        return torch.optim.AdamW(self.parameters(), lr=self.lr, weight_decay=self.weight_decay)
 
 
 class ShakespeareData(LightningDataModule):

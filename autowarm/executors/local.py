@@ -10,13 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import cloudpickle
 
@@ -84,7 +84,7 @@ class LocalExecutor:
         self._ending: list[ForkServerProcess] = []
         self._next_key = 0
 
-    def __enter__(self) -> LocalExecutor:
+    def __enter__(self) -> Self:
         """Return itself."""
         return self
 
@@ -157,10 +157,9 @@ class LocalExecutor:
                     raise JobError(f"{event.error}{detail}")
 
     def _tell(self, key: int, message: tuple[str, Any]) -> None:
-        try:
+        # one that has ended cannot hear; the next events() says how it did
+        with suppress(OSError):
             self._running[key].connection.send(message)
-        except OSError:
-            pass  # it has ended; the next events() says how
 
     def _read(self, key: int) -> Event:
         running = self._running[key]

@@ -31,9 +31,7 @@ def write_results(records: Iterable[TrialRecord], out: Path, *, name: str) -> No
         name: the title of the report.
     """
     # JSON has no word for NaN: a value that is not a number is no value
-    kept = [
-        replace(r, value=None) if r.value is not None and not math.isfinite(r.value) else r for r in records
-    ]
+    kept = [replace(r, value=None) if r.value is not None and not math.isfinite(r.value) else r for r in records]
     out.mkdir(parents=True, exist_ok=True)
     write_jsonl(kept, out / RECORDS)
     write_report(kept, out, name=name)

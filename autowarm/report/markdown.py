@@ -100,9 +100,7 @@ def _answer(records: Sequence[TrialRecord]) -> str:
     here = [r for r in records if r.horizon == target]
     if best is None or best.schedule is None:
         outcomes = _counts(spend(here).outcomes)
-        return (
-            f"**There is no answer yet:** no search trial at {horizon_words(target)} ended well ({outcomes})."
-        )
+        return f"**There is no answer yet:** no search trial at {horizon_words(target)} ended well ({outcomes})."
     searched = sum(r.role == "search" for r in here)
     trials = f"the best of {searched} trials" if searched > 1 else "the only trial"
     said = (
@@ -258,9 +256,7 @@ def _warmup(record: TrialRecord) -> str:
 def _decay(schedule: Schedule | None) -> str:
     if schedule is None:
         return "-"
-    own = [
-        f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in schedule.decay_parameters.items()
-    ]
+    own = [f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in schedule.decay_parameters.items()]
     own += [f"final_lr_ratio {schedule.final_lr_ratio:.3g}"] if schedule.final_lr_ratio else []
     return schedule.decay + (f" ({', '.join(own)})" if own else "")
 

@@ -257,9 +257,7 @@ def _finish_metric_axis(panel: Panel, axes: Axes) -> None:
     axes.set_xlim(0, panel.horizon[0])
     axes.set_xlabel("optimizer step")
     if runs:
-        axes.set_ylabel(
-            plain_text(f"{runs[0].monitor} ({'less' if runs[0].mode == 'min' else 'more'} is better)")
-        )
+        axes.set_ylabel(plain_text(f"{runs[0].monitor} ({'less' if runs[0].mode == 'min' else 'more'} is better)"))
     axes.grid(alpha=0.25)
 
 

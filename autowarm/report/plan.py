@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from autowarm.planning.horizon_plan import HorizonPlan
-from autowarm.words import duration
 from autowarm.settings import StudySettings
 from autowarm.space import Choice, Dimension, Fixed, Range
+from autowarm.words import duration
 
 
 def plan_text(settings: StudySettings, plans: list[HorizonPlan]) -> str:

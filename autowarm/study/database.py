@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import optuna
 import sqlalchemy
-from optuna.storages import RDBStorage as Storage
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 
 from autowarm.errors import RecordError, StudyError
@@ -18,6 +19,7 @@ from autowarm.record import TrialRecord
 DATABASE = "study.db"
 # The user attribute of an Optuna trial that holds its record.
 RECORD = "record"
+Storage: TypeAlias = RDBStorage
 # A writer waits that long for another one before SQLite gives up.
 _BUSY_SECONDS = 60
 
@@ -83,7 +85,7 @@ def _open(url: str | None, out: Path) -> Storage:
                 connection.execute("PRAGMA journal_mode=WAL")
             url = f"sqlite:///{path}"
         options = {"connect_args": {"timeout": _BUSY_SECONDS}} if url.startswith("sqlite") else {}
-        return Storage(url, engine_kwargs=options)
+        return RDBStorage(url, engine_kwargs=options)
     except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as e:
         first = (str(e).splitlines() or [""])[0]
         raise StudyError(f"the database {without_password(url) or out / DATABASE} cannot be opened: {first}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.trial import TrialState
@@ -74,10 +74,8 @@ class HorizonStudy:
         self._checks = self._open(storage, f"{name} checks", identity)
         self._check_choices()
 
-    def _open(
-        self, storage: optuna.storages.BaseStorage, name: str, identity: Mapping[str, str]
-    ) -> optuna.Study:
-        direction = "minimize" if self.mode == "min" else "maximize"
+    def _open(self, storage: optuna.storages.BaseStorage, name: str, identity: Mapping[str, str]) -> optuna.Study:
+        direction: Literal["minimize", "maximize"] = "minimize" if self.mode == "min" else "maximize"
         try:
             study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
         except ValueError as e:
@@ -86,7 +84,9 @@ class HorizonStudy:
         if known is None:
             study.set_user_attr(_IDENTITY, dict(identity))
         elif known != dict(identity):
-            changed = ", ".join(f"{k} {known.get(k)!r} there, {identity[k]!r} here" for k in identity if known.get(k) != identity[k])
+            changed = ", ".join(
+                f"{k} {known.get(k)!r} there, {identity[k]!r} here" for k in identity if known.get(k) != identity[k]
+            )
             raise StudyError(
                 f"this folder or database holds another study ({changed}): "
                 "choose another --out, or give the study another name"
@@ -180,9 +180,7 @@ class HorizonStudy:
             if t.value is not None and not any(v > 0 for v in t.constraints.values())
         ]
         # before the first one that trained, what this one lost before it diverged
-        values = feasible or [
-            v for _, v in (*diverged.rungs, *diverged.train_curve) if abs(v) < float("inf")
-        ]
+        values = feasible or [v for _, v in (*diverged.rungs, *diverged.train_curve) if abs(v) < float("inf")]
         return (max if self.mode == "min" else min)(values, default=0.0)
 
     def interrupted(self, number: int) -> None:

@@ -59,6 +59,4 @@ def sampler_for(*, seed: int, trial: int) -> optuna.samplers.BaseSampler:
     with warnings.catch_warnings():
         # group=True has been experimental for years; constraints.txt says which Optuna it was tested with
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            multivariate=True, group=True, seed=state, n_startup_trials=_STARTUP_TRIALS
-        )
+        return optuna.samplers.TPESampler(multivariate=True, group=True, seed=state, n_startup_trials=_STARTUP_TRIALS)
