@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autowarm.analysis.best import Horizon, best_record, horizon_words, horizons, warmup_steps
 from autowarm.analysis.spend import spend
 from autowarm.errors import SettingsError, StudyError, unknown
+from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule, schedule_yaml
 from autowarm.yaml_files import to_yaml
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from autowarm.record import TrialRecord
 
 _AFTER = """\
 # Pass this file AFTER your own config; before it, it is silently lost:

@@ -24,7 +24,7 @@ of the pool (mean), and how often the best of the pool was killed.
     60, 0, and during warmup         .34 | .24   .27 | 15 %      22 | 73 %
     50, 0, and during warmup         .25 | .19   1.4 | 20 %      79 | 92 %   (a median pruner)
 
-So waiting for the end of a trial's own warmup is worth most, and the share of .3 buys the rest for 4 to 9 %
+So waiting for the end of a trial's own warmup is worth most, and the share of .3 buys the rest for 4 to 10 %
 of a full run more. The pools hold no divergence and random trials only: under a sampler that learns, the
 earlier trials are the worse ones, which makes the rule more lenient.
 """

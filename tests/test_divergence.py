@@ -129,6 +129,13 @@ def test_the_floor_of_the_spread_by_hand() -> None:
     )
 
 
+def test_the_spread_is_that_of_the_first_losses_alone() -> None:
+    # average .9, 1.09, .981, 1.1629, 1.04661, 1.221949; were the later losses counted, the bar would be at 1.8
+    losses = [1.0] * 50 + [0.0, 2.8] * 20
+    assert stopped_at(losses) == 55
+    assert stopped_at(losses, GuardSettings(n_spread=1000)) is None
+
+
 def test_the_first_losses_are_never_judged() -> None:
     assert stopped_at([1.0, 1e3, 1e6, 1e9, 1e12]) is None
 

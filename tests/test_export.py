@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     MakeRecord = Callable[..., TrialRecord]
 
-NASTY = "a|b\n# <b>: 'x'\u2028 - [y]"
+NASTY = "a|b\nseed_everything: <b> 'x'\u2028trainer: [y]"
 
 
 @st.composite
@@ -86,15 +86,11 @@ def test_the_overlay_holds_the_same_numbers_for_any_yaml_reader(schedule: Schedu
 def test_a_hostile_study_name_stays_a_name(make_record: MakeRecord, file_format: str) -> None:
     record = make_record(study=NASTY, versions={"torch": "2.13.0"})
     data = yaml.safe_load(export(record, file_format))
-    assert set(data) == (
-        {"trainer"} if file_format == "lightning" else {"autowarm", "schedule", "provenance"}
-    )
+    assert set(data) == ({"trainer"} if file_format == "lightning" else {"autowarm", "schedule", "provenance"})
 
 
 def test_the_provenance(make_record: MakeRecord) -> None:
-    record = make_record(
-        study=NASTY, value=0.1 + 0.2, versions={"torch": "2.13.0", "autowarm": "0.0.7"}, trial=4
-    )
+    record = make_record(study=NASTY, value=0.1 + 0.2, versions={"torch": "2.13.0", "autowarm": "0.0.7"}, trial=4)
     assert yaml.safe_load(export(record))["provenance"] == {
         "study": NASTY,
         "trial": 4,

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from autowarm.analysis.best import Horizon, best_record, horizon_words, horizons, warmup_share
-
-if TYPE_CHECKING:
-    from autowarm.record import TrialRecord
+from autowarm.record import TrialRecord
 
 # The best this near to a bound, as a share of the range, might lie beyond it.
 EDGE = 0.05
@@ -35,10 +32,7 @@ def advise(records: Iterable[TrialRecord], bounds: Bounds | None = None) -> list
     for horizon in horizons(searched):
         here = [r for r in searched if r.horizon == horizon]
         found = _nothing_complete(here) or _edges(here, bounds or {})
-        said += [
-            f"At {horizon_words(horizon)}: {sentence}" if several else _capital(sentence)
-            for sentence in found
-        ]
+        said += [f"At {horizon_words(horizon)}: {sentence}" if several else _capital(sentence) for sentence in found]
     return said + _failures(searched) + _one_seed(records)
 
 
@@ -52,9 +46,7 @@ def _nothing_complete(records: Sequence[TrialRecord]) -> list[str]:
         return [f"{count} diverged; {tried}: lower space.initial_lr.low."]
     if all(r.outcome == "FAILED" for r in records):
         return [f"{count} failed: run the job on its own, outside of autowarm, until it trains."]
-    return [
-        "no trial reached the end with a value: give the study more trials, or lower space.initial_lr.low."
-    ]
+    return ["no trial reached the end with a value: give the study more trials, or lower space.initial_lr.low."]
 
 
 def _edges(records: Sequence[TrialRecord], bounds: Bounds) -> list[str]:
@@ -102,9 +94,7 @@ def _failures(records: Sequence[TrialRecord]) -> list[str]:
     if failed == 0 or failed == len(records) or failed < _MANY_FAILED * len(records):
         return []
     share = 100 * failed / len(records)
-    return [
-        f"{failed} of {len(records)} trials ({share:.0f} %) failed, whatever their schedule: see the errors."
-    ]
+    return [f"{failed} of {len(records)} trials ({share:.0f} %) failed, whatever their schedule: see the errors."]
 
 
 def _one_seed(records: Sequence[TrialRecord]) -> list[str]:
@@ -116,9 +106,7 @@ def _one_seed(records: Sequence[TrialRecord]) -> list[str]:
     if best is None:
         return []
     seeds = {
-        r.seed
-        for r in records
-        if r.schedule == best.schedule and r.horizon == best.horizon and r.value is not None
+        r.seed for r in records if r.schedule == best.schedule and r.horizon == best.horizon and r.value is not None
     }
     if len(seeds) > 1:
         return []

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 from autowarm.errors import RecordError, ScheduleError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from autowarm.record import TrialRecord
+from autowarm.record import TrialRecord
 
 # (total_steps, dataset_size)
 Horizon: TypeAlias = tuple[int, int | None]

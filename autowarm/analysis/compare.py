@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from autowarm.analysis.best import Horizon, best_record, check_one_metric, has_value, horizons
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from autowarm.record import Mode, TrialRecord
-    from autowarm.schedule import Schedule
+from autowarm.record import Mode, TrialRecord
+from autowarm.schedule import Schedule
 
 # Student's t at 97.5 % for 1 .. 9 degrees of freedom.
 _T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
@@ -84,9 +80,7 @@ class Comparison:
         """Say in a sentence or two what the comparison shows."""
         said = [self._main_sentence()]
         if self.selected and self.seeds:
-            said.append(
-                "The tuned value is the best of a search, which flatters it: confirm it with other seeds."
-            )
+            said.append("The tuned value is the best of a search, which flatters it: confirm it with other seeds.")
         if self.tuned_lost:
             said.append(f"{_runs(self.tuned_lost)} of the tuned schedule ended without a value.")
         if self.today_lost:
@@ -139,9 +133,7 @@ def _grouped(records: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
     """Group records of one and the same schedule, in the order met."""
     groups: dict[tuple[Schedule | None, str], list[TrialRecord]] = {}
     for record in records:
-        groups.setdefault((record.schedule, record.label if record.schedule is None else ""), []).append(
-            record
-        )
+        groups.setdefault((record.schedule, record.label if record.schedule is None else ""), []).append(record)
     return list(groups.values())
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from autowarm.analysis.best import Horizon, horizon_order, target_horizon
 from autowarm.record import OUTCOMES, ROLES, TrialRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from autowarm.decays import Array, cooldown_steps_of
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from autowarm.schedule import Schedule
+from autowarm.schedule import Schedule
 
 # A braille character is 2 dots wide and 4 high; the bit of each dot, by row and column.
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))

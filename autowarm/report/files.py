@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from autowarm.errors import RecordError
 from autowarm.record import TrialRecord, read_jsonl, write_jsonl
 from autowarm.report.markdown import report_md
 from autowarm.report.picture import draw
 from autowarm.report.tables import to_csv
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
 RECORDS = "trials.jsonl"
 TABLE = "trials.csv"
@@ -30,11 +25,10 @@ def write_results(records: Iterable[TrialRecord], out: Path, *, name: str) -> No
         out: the folder, made where it is missing.
         name: the title of the report.
     """
-    # JSON has no word for NaN: a value that is not a number is no value
-    kept = [replace(r, value=None) if r.value is not None and not math.isfinite(r.value) else r for r in records]
+    records = list(records)
     out.mkdir(parents=True, exist_ok=True)
-    write_jsonl(kept, out / RECORDS)
-    write_report(kept, out, name=name)
+    write_jsonl(records, out / RECORDS)
+    write_report(records, out, name=name)
 
 
 def write_report(records: Sequence[TrialRecord], out: Path, *, name: str) -> None:
@@ -58,5 +52,6 @@ def read_results(out: Path) -> list[TrialRecord]:
 
 def _replace(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    # a traceback may hold what UTF-8 cannot: the lone surrogates of an odd file name
+    part.write_text(text, encoding="utf-8", errors="backslashreplace")
     part.replace(path)

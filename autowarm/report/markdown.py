@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
 
 from autowarm.analysis.advice import Bounds, advise
 from autowarm.analysis.best import (
@@ -20,13 +20,10 @@ from autowarm.analysis.best import (
 )
 from autowarm.analysis.compare import comparisons, schedule_words
 from autowarm.analysis.spend import Spend, spend, spend_by_horizon
+from autowarm.record import TrialRecord
 from autowarm.report.tables import last_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from autowarm.record import TrialRecord
-    from autowarm.schedule import Schedule
+from autowarm.schedule import Schedule
+from autowarm.words import duration
 
 TOP = 5
 # Rows of the tables of what went wrong; trials.csv has them all.
@@ -40,9 +37,9 @@ trainer = Trainer(max_steps={total_steps}, callbacks=[TunedSchedule("schedule.ya
 trainer.fit(model)
 ```
 
-`schedule.yaml` is what `autowarm export FOLDER --format yaml` prints; FOLDER is where this report lies. For a
-LightningCLI project, `autowarm export FOLDER --format lightning` prints a file to pass after your own:
-`--config yours.yaml --config this.yaml`."""
+`autowarm export DIR --format yaml -o schedule.yaml` writes that file; DIR is the folder of this report. For a
+LightningCLI project, `autowarm export DIR --format lightning -o tuned.yaml` writes a file to pass after your own:
+`--config yours.yaml --config tuned.yaml`."""
 
 
 def report_md(
@@ -191,7 +188,7 @@ def _spend_row(title: str, spent: Spend) -> tuple[object, ...]:
         f"{spent.val_batches:,}",
         f"{spent.cost:,.0f}",
         f"{spent.full_runs:.1f}",
-        _duration(spent.seconds),
+        duration(spent.seconds),
     )
 
 
@@ -259,9 +256,3 @@ def _decay(schedule: Schedule | None) -> str:
     own = [f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in schedule.decay_parameters.items()]
     own += [f"final_lr_ratio {schedule.final_lr_ratio:.3g}"] if schedule.final_lr_ratio else []
     return schedule.decay + (f" ({', '.join(own)})" if own else "")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -6,7 +6,9 @@ Figures are built without pyplot, which would pick a window system and keep ever
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +18,6 @@ from autowarm.errors import ScheduleError, SettingsError
 from autowarm.record import OUTCOMES, TrialRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from matplotlib.axes import Axes
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure, SubFigure
@@ -42,7 +41,8 @@ _LOOKS: dict[str, dict[str, Any]] = {
 }
 # where a diverged trial ended
 _CROSS: dict[str, Any] = {"marker": "x", "markersize": 5}
-_COLOURS = "viridis"
+# the better, the darker
+_COLOURS = {"min": "viridis", "max": "viridis_r"}
 # a COMPLETE trial that has nothing to be compared with, and all of them in the legend
 _PLAIN = "#2a788e"
 
@@ -183,7 +183,7 @@ def _draw_panel(panel: Panel, row: SubFigure) -> None:
     left, right = row.subplots(1, 2)
     runs = [*panel.search, *panel.baseline]
     norm = _colour_range(panel)
-    colours = mpl.colormaps[_COLOURS]
+    colours = mpl.colormaps[_COLOURS[runs[0].mode]]
     for record in runs:
         style = _style(record, panel.best)
         if "color" not in style:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from autowarm.analysis.best import warmup_share, warmup_steps
 from autowarm.decays import DECAY_PARAMETERS
+from autowarm.record import TrialRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import pandas as pd
-
-    from autowarm.record import TrialRecord
 
 COLUMNS: tuple[str, ...] = (
     *("study", "trial", "role", "outcome", "value", "monitor", "mode"),

@@ -105,6 +105,6 @@ def datasets() -> tuple[TensorDataset, TensorDataset]:
     pixels, digits = load_digits(return_X_y=True)
     train, val = train_test_split(range(len(digits)), test_size=0.2, stratify=digits, random_state=SPLIT_SEED)
     # grey levels are 0 .. 16
-    x = torch.as_tensor(pixels, dtype=torch.float32)
+    x = torch.as_tensor(pixels / 16.0, dtype=torch.float32)
     y = torch.as_tensor(digits, dtype=torch.int64)
     return TensorDataset(x[train], y[train]), TensorDataset(x[val], y[val])

@@ -95,9 +95,7 @@ def test_each_horizon_is_named_where_there_are_several(make_record: MakeRecord) 
 def test_the_share_that_failed(make_record: MakeRecord) -> None:
     records = [make_record(seed=i) for i in range(8)]
     failed = [make_record(outcome="FAILED") for _ in range(2)]
-    assert "2 of 10 trials (20 %) failed, whatever their schedule: see the errors." in advise(
-        records + failed
-    )
+    assert "2 of 10 trials (20 %) failed, whatever their schedule: see the errors." in advise(records + failed)
     assert advise([make_record(seed=i) for i in range(30)] + failed) == []
 
 

@@ -80,9 +80,7 @@ def test_each_horizon_has_its_own_best_and_the_largest_comes_first(make_record: 
     ]
     assert horizons(records) == [(200, 900), (200, 500), (100, None)]
     assert {h: r.trial for h, r in best_by_horizon(records).items()} == {(200, 500): 2, (100, None): 0}
-    assert best_record(records) is None, (
-        "the target horizon has no answer, and a smaller one does not stand in"
-    )
+    assert best_record(records) is None, "the target horizon has no answer, and a smaller one does not stand in"
 
 
 def test_the_target_is_the_largest_horizon_that_was_searched(make_record: MakeRecord) -> None:

@@ -24,9 +24,7 @@ def study(
         change = {"schedule": None, "label": "StepLR"} if role == "baseline" else {}
         for seed, value in enumerate(values):
             outcome = "DIVERGED" if value is None else "COMPLETE"
-            records.append(
-                make_record(role=role, seed=seed, value=value, outcome=outcome, mode=mode, **change)
-            )
+            records.append(make_record(role=role, seed=seed, value=value, outcome=outcome, mode=mode, **change))
     return records
 
 
@@ -59,9 +57,7 @@ def test_the_interval_of_many_seeds(make_record: MakeRecord) -> None:
     today = [1.0, 2.0] * 10 + [1.5]
     (found,) = comparisons(study(make_record, [0.0] * 21, today))
     spread = math.sqrt(20 * 0.25 / 20)
-    assert found.half_width == pytest.approx(2.086 * spread / math.sqrt(21), rel=1e-3), (
-        "t of 20 degrees: 2.086"
-    )
+    assert found.half_width == pytest.approx(2.086 * spread / math.sqrt(21), rel=1e-3), "t of 20 degrees: 2.086"
 
 
 @pytest.mark.parametrize(

@@ -135,9 +135,7 @@ def test_the_default_is_a_constant_adamw() -> None:
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3]
 
 
-def test_job_file_loads_and_a_few_steps_lower_the_loss(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_job_file_loads_and_a_few_steps_lower_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # LightningCLI warns where the process has arguments of its own, as pytest has
     monkeypatch.setattr(sys, "argv", ["pytest"])
     steps = 40

@@ -35,6 +35,13 @@ def test_a_value_that_is_no_number_is_written_as_none(make_record: MakeRecord, t
     assert [r.value for r in read_results(tmp_path)] == [None]
 
 
+def test_a_traceback_that_utf_8_cannot_hold_is_written(make_record: MakeRecord, tmp_path: Path) -> None:
+    records = [make_record(outcome="FAILED", error="FileNotFoundError: \udcff.csv")]
+    write_results(records, tmp_path, name="x")
+    assert read_results(tmp_path) == records
+    assert "\\udcff.csv" in (tmp_path / "trials.csv").read_text(encoding="utf-8")
+
+
 def test_a_folder_without_records_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"no trials\.jsonl in .*: is it the folder of a study"):
         read_results(tmp_path)
@@ -48,7 +55,5 @@ def test_results_are_written_without_any_framework(make_record: MakeRecord, tmp_
         "heavy = {'torch', 'lightning', 'optuna', 'pandas', 'matplotlib.pyplot'} & set(sys.modules);"
         "sys.exit(f'loaded {heavy}' if heavy else 0)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

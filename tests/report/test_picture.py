@@ -9,7 +9,7 @@ import pytest
 from matplotlib.image import imread
 
 from autowarm.errors import SettingsError
-from autowarm.report.picture import MAX_LINES, draw, healthy_range, lr_curve, panel_of
+from autowarm.report.picture import MAX_LINES, _draw_panel, draw, healthy_range, lr_curve, new_figure, panel_of
 from autowarm.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def test_a_diverging_curve_does_not_set_the_range(make_record: MakeRecord, mode:
         for i, v in enumerate((1.0, 1.1, 1.2, 1.3))
     ]
     diverged = make_record(mode=mode, outcome="DIVERGED", rungs=((5, sign * 1e9), (9, math.inf)))
-    span = healthy_range(panel_of([*healthy, diverged], (100, 1000)))
+    span = healthy_range(panel_of([*healthy, *[diverged] * 9], (100, 1000)))
     assert span is not None
     low, high = span
     assert min(abs(low), abs(high)) < 1.0, "the best is inside"
@@ -93,6 +93,16 @@ def test_the_range_of_one_flat_curve_is_not_empty(make_record: MakeRecord) -> No
 def test_nothing_measured_has_no_range(make_record: MakeRecord) -> None:
     lost = make_record(outcome="DIVERGED", rungs=((5, math.nan),))
     assert healthy_range(panel_of([lost], (100, 1000))) is None
+
+
+def test_an_lr_of_0_does_not_stretch_the_log_axis(make_record: MakeRecord) -> None:
+    schedule = Schedule(initial_lr=0.01, warmup_ratio=0.5, decay="cosine")
+    panel = panel_of([make_record(schedule=schedule), make_record(schedule=None, role="baseline")], (100, 1000))
+    row = new_figure(width=12.0, height=4.3).subfigures(1, 1, squeeze=False)[0, 0]
+    _draw_panel(panel, row)
+    low, high = row.axes[0].get_ylim()
+    assert 1e-5 < low < 1e-3
+    assert 0.01 < high < 0.1
 
 
 def test_of_many_trials_the_best_is_always_drawn(make_record: MakeRecord) -> None:

@@ -31,10 +31,7 @@ def test_a_row_holds_the_record_and_the_decays_own_parameters(make_record: MakeR
     schedule = Schedule(initial_lr=0.3, decay="wsd", decay_ratio=0.4, final_lr_ratio=0.05)
     row = to_row(make_record(schedule=schedule, steps=90, val_batches=30, seed=7, error=TRACEBACK))
     assert tuple(row) == COLUMNS
-    said = {
-        k: row[k]
-        for k in ("decay", "decay_ratio", "cooldown", "final_lr_ratio", "power", "seed", "initial_lr")
-    }
+    said = {k: row[k] for k in ("decay", "decay_ratio", "cooldown", "final_lr_ratio", "power", "seed", "initial_lr")}
     assert said == {
         "decay": "wsd",
         "decay_ratio": 0.4,
