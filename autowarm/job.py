@@ -126,7 +126,7 @@ def _from_config(spec: JobSpec, seed: int) -> Training:
             self.trainer_class = dict
             return super().instantiate_trainer(**kwargs)
 
-    def parser_error(_parser: object, message: str) -> None:
+    def parser_error(_parser: object, message: str, _cause: object = None) -> None:
         raise JobError(f"{spec.config}: {' '.join(message.split())}")
 
     parser_class = type("JobParser", (LightningArgumentParser,), {"error": parser_error})

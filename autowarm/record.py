@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -115,7 +115,9 @@ class TrialRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold; numbers that JSON has no word for become null."""
-        data = {"record_version": RECORD_VERSION, **{k: v for k, v in asdict(self).items() if v is not None}}
+        # not asdict, which copies every point of every curve
+        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        data = {"record_version": RECORD_VERSION, **{k: v for k, v in told.items() if v is not None}}
         data["schedule"] = self.schedule.to_dict() if self.schedule else None
         for name in _CURVES:
             data[name] = [[int(s), float(v) if math.isfinite(v) else None] for s, v in data[name]]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.cli import LightningCLI
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
@@ -239,3 +240,10 @@ class PrintLrs(Callback):
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Optimizer) -> None:
         print(f"lr={optimizer.param_groups[0]['lr']!r}")
+
+
+class OwnCLI(LightningCLI):
+    """A project's own command line, which knows its model and data."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(Regression, RegressionData, **keywords)

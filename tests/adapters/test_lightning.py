@@ -25,7 +25,8 @@ def fit(module: LightningModule, *callbacks: Any, ckpt_path: Any = None, data: A
     settings = {"max_steps": 20, "max_epochs": -1, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
     settings |= {"enable_model_summary": False, "enable_checkpointing": False, "num_sanity_val_steps": 0, **keywords}
     trainer = Trainer(callbacks=list(callbacks), **settings)
-    trainer.fit(module, data or jobs.loader(), jobs.loader(shuffle=False), ckpt_path=ckpt_path, weights_only=True)
+    train = data if data is not None else jobs.loader()
+    trainer.fit(module, train, jobs.loader(shuffle=False), ckpt_path=ckpt_path, weights_only=True)
     return trainer
 
 
@@ -90,27 +91,38 @@ def test_a_length_that_cannot_be_known_is_asked_for() -> None:
     assert lrs_of(seen) == SCHEDULE.lrs(total_steps=16).tolist()
 
 
+def saver(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(folder, every_n_train_steps=3, save_top_k=-1, filename="{step}")
+
+
+@pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:.*resuming from a checkpoint that ended before")
 def test_a_fit_resumed_in_mid_warmup_sees_the_lrs_of_the_uninterrupted_one(tmp_path: Path) -> None:
-    saver = ModelCheckpoint(tmp_path, every_n_train_steps=3, save_top_k=-1, filename="{step}")
-    fit(jobs.Regression(), TunedSchedule(SCHEDULE), saver, enable_checkpointing=True)
+    fit(jobs.Regression(), TunedSchedule(SCHEDULE), saver(tmp_path), enable_checkpointing=True)
     seen = jobs.Recorder()
-    fit(jobs.Regression(), TunedSchedule(SCHEDULE), seen, ckpt_path=tmp_path / "step=3.ckpt")
+    resumed = [TunedSchedule(SCHEDULE), saver(tmp_path), seen]
+    fit(jobs.Regression(), *resumed, ckpt_path=tmp_path / "step=3.ckpt", enable_checkpointing=True)
     assert lrs_of(seen) == SCHEDULE.lrs(total_steps=20).tolist()[3:]
 
 
+@pytest.mark.filterwarnings("ignore:Checkpoint directory")
 def test_a_checkpoint_without_our_state_is_refused(tmp_path: Path) -> None:
-    saver = ModelCheckpoint(tmp_path, every_n_train_steps=3, save_top_k=-1, filename="{step}")
-    fit(jobs.Regression(), saver, enable_checkpointing=True)
+    fit(jobs.Regression(), saver(tmp_path), enable_checkpointing=True)
+    resumed = [TunedSchedule(SCHEDULE), saver(tmp_path)]
     with pytest.raises(ScheduleError, match="resumes at step 3"):
-        fit(jobs.Regression(), TunedSchedule(SCHEDULE), ckpt_path=tmp_path / "step=3.ckpt")
+        fit(jobs.Regression(), *resumed, ckpt_path=tmp_path / "step=3.ckpt", enable_checkpointing=True)
 
 
-@pytest.mark.filterwarnings("ignore:.*set aside")
+@pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:.*set aside")
 def test_a_checkpoint_of_another_scheduler_is_refused(tmp_path: Path) -> None:
-    saver = ModelCheckpoint(tmp_path, every_n_train_steps=3, save_top_k=-1, filename="{step}")
-    fit(jobs.Regression(scheduler="cosine"), saver, enable_checkpointing=True)
+    fit(jobs.Regression(scheduler="cosine"), saver(tmp_path), enable_checkpointing=True)
+    resumed = [TunedSchedule(SCHEDULE), saver(tmp_path)]
     with pytest.raises(ScheduleError, match="another scheduler"):
-        fit(jobs.Regression(scheduler="cosine"), TunedSchedule(SCHEDULE), ckpt_path=tmp_path / "step=3.ckpt")
+        fit(
+            jobs.Regression(scheduler="cosine"),
+            *resumed,
+            ckpt_path=tmp_path / "step=3.ckpt",
+            enable_checkpointing=True,
+        )
 
 
 def test_a_bad_schedule_is_refused_when_the_callback_is_made() -> None:

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sample_jobs as jobs
+import torch
+from lightning.pytorch.callbacks import (
+    EarlyStopping,
+    LearningRateMonitor,
+    ModelCheckpoint,
+    StochasticWeightAveraging,
+)
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader, WeightedRandomSampler
+
+from autowarm import Training
+from autowarm.errors import JobError
+from autowarm.job import build, import_object, take_subset, trainer_keywords
+from autowarm.specs import JobSpec
+
+WITH_CLASS_PATHS = """
+seed_everything: 7
+model:
+  class_path: sample_jobs.Regression
+  init_args: {lr: 0.5}
+data:
+  class_path: sample_jobs.RegressionData
+trainer:
+  max_epochs: 2
+  accumulate_grad_batches: 2
+  callbacks:
+    - class_path: lightning.pytorch.callbacks.EarlyStopping
+      init_args: {monitor: val_loss}
+ckpt_path: last.ckpt
+"""
+WITHOUT_CLASS_PATHS = """
+model: {lr: 0.5}
+trainer: {max_epochs: 2}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "user.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_factory_is_called_with_its_arguments() -> None:
+    training = build(JobSpec(factory="sample_jobs:build", args={"lr": 0.25}), seed=0)
+    assert training.module.lr == 0.25
+    assert training.trainer["max_steps"] == 40
+
+
+def test_a_factory_may_be_the_function_itself() -> None:
+    assert isinstance(build(JobSpec(factory=jobs.build), seed=0).module, jobs.Regression)
+
+
+def test_the_seed_decides_the_weights() -> None:
+    def weights(seed: int) -> torch.Tensor:
+        module: Any = build(JobSpec(factory=jobs.build), seed=seed).module
+        return module.network[1].weight.detach()  # type: ignore[no-any-return]
+
+    assert torch.equal(weights(1), weights(1))
+    assert not torch.equal(weights(1), weights(2))
+
+
+def test_a_lightning_cli_file_builds_module_data_and_the_trainers_keywords(tmp_path: Path) -> None:
+    training = build(JobSpec(config=written(tmp_path, WITH_CLASS_PATHS)), seed=0)
+    assert training.module.lr == 0.5
+    assert isinstance(training.data, jobs.RegressionData)
+    assert training.trainer["max_epochs"] == 2
+    assert training.trainer["accumulate_grad_batches"] == 2
+    assert [type(callback) for callback in training.trainer["callbacks"]] == [EarlyStopping]
+
+
+def test_a_project_without_class_paths_names_its_classes_beside_the_file(tmp_path: Path) -> None:
+    spec = JobSpec(
+        config=written(tmp_path, WITHOUT_CLASS_PATHS),
+        model_class="sample_jobs.Regression",
+        data_class="sample_jobs.RegressionData",
+    )
+    training = build(spec, seed=0)
+    assert training.module.lr == 0.5
+    assert isinstance(training.data, jobs.RegressionData)
+
+
+def test_a_project_may_name_its_own_cli(tmp_path: Path) -> None:
+    spec = JobSpec(config=written(tmp_path, WITHOUT_CLASS_PATHS), cli_class="sample_jobs.OwnCLI")
+    assert build(spec, seed=0).module.lr == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("sample_jobs.RegressionData", "sample_jobs.RegresionData"), "RegresionData"),
+        (("lr: 0.5", "learning_rate: 0.5"), "learning_rate"),
+        (("max_epochs: 2", "max_epochs: two"), "max_epochs"),
+        (("sample_jobs.Regression\n", "no_such_package.Model\n"), "no_such_package"),
+    ],
+)
+def test_a_file_that_lightning_cli_refuses_says_which_and_why(
+    change: tuple[str, str], message: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, WITH_CLASS_PATHS.replace(*change))
+    with pytest.raises(JobError, match=message) as caught:
+        build(JobSpec(config=path), seed=0)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_without_data_says_so(tmp_path: Path) -> None:
+    path = written(tmp_path, "model: {class_path: sample_jobs.Regression}\n")
+    with pytest.raises(JobError, match="names no data"):
+        build(JobSpec(config=path), seed=0)
+
+
+def test_a_factory_that_returns_something_else_is_told_what_to_return() -> None:
+    with pytest.raises(JobError, match=r"must return autowarm.Training.* got str"):
+        build(JobSpec(factory="sample_jobs:not_a_training"), seed=0)
+
+
+def test_fast_dev_run_is_no_training_to_tune() -> None:
+    with pytest.raises(JobError, match="fast_dev_run"):
+        build(JobSpec(factory="sample_jobs:build", args={"trainer": {"fast_dev_run": True}}), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("no_such_module:build", "there is no module 'no_such_module'"),
+        ("sample_jobs.inner:build", "there is no module 'sample_jobs.inner'"),
+        ("sample_jobs:biuld", "has no 'biuld'; it has .*build"),
+        ("build", "package.module:name"),
+    ],
+)
+def test_a_path_that_does_not_import_says_why(path: str, message: str) -> None:
+    with pytest.raises(JobError, match=message):
+        import_object(path, "the factory")
+
+
+def test_an_import_that_fails_inside_the_users_module_is_theirs_to_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_more.py").write_text("import not_installed_anywhere\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
+        import_object("needs_more:build", "the factory")
+
+
+def test_a_trial_drops_what_logs_saves_and_stops_and_keeps_what_trains(tmp_path: Path) -> None:
+    averaging = StochasticWeightAveraging(1e-2)
+    given = {
+        "callbacks": [EarlyStopping("val_loss"), ModelCheckpoint(tmp_path), LearningRateMonitor(), averaging],
+        "logger": CSVLogger(tmp_path),
+        "max_steps": 7,
+        "max_time": "00:01:00:00",
+        "precision": "bf16-mixed",
+        "gradient_clip_val": 1.0,
+        "limit_val_batches": None,
+    }
+    keywords, dropped = trainer_keywords(given, keep_callbacks=False)
+    assert keywords["callbacks"] == [averaging]
+    assert dropped == ("EarlyStopping", "ModelCheckpoint", "LearningRateMonitor", "CSVLogger")
+    assert keywords["precision"] == "bf16-mixed"
+    assert keywords["gradient_clip_val"] == 1.0
+    assert not {"max_steps", "max_time", "limit_val_batches"} & set(keywords)
+    assert keywords["enable_checkpointing"] is False
+
+
+def test_callbacks_are_kept_by_name_or_all_of_them(tmp_path: Path) -> None:
+    callbacks = [EarlyStopping("val_loss"), ModelCheckpoint(tmp_path)]
+    keywords, dropped = trainer_keywords({"callbacks": callbacks}, keep_callbacks=("ModelCheckpoint",))
+    assert keywords["callbacks"] == callbacks[1:]
+    assert keywords["enable_checkpointing"] is True
+    assert dropped == ("EarlyStopping",)
+    assert trainer_keywords({"callbacks": callbacks}, keep_callbacks=True)[0]["callbacks"] == callbacks
+
+
+def examples(training: Training) -> set[float]:
+    source: Any = training.data
+    loader = source.train_dataloader() if hasattr(source, "train_dataloader") else source
+    return {float(y) for _, ys in loader for y in ys}
+
+
+@pytest.mark.parametrize("factory", [jobs.build, jobs.from_datamodule])
+def test_a_subset_is_the_same_examples_for_the_same_size_and_part_of_a_larger_one(factory: Any) -> None:
+    def of(size: int) -> set[float]:
+        training = factory()
+        take_subset(training, size)
+        return examples(training)
+
+    assert len(of(20)) == 20
+    assert of(20) == of(20)
+    assert of(20) < of(40) < examples(factory())
+
+
+def test_a_subset_keeps_the_loader_as_it_is() -> None:
+    training = jobs.build()
+    training.data = DataLoader(jobs.dataset(), batch_size=4, shuffle=False, drop_last=True)
+    take_subset(training, 22)
+    loader: Any = training.data
+    assert (loader.batch_size, loader.drop_last, len(loader)) == (4, True, 5)
+    assert isinstance(loader.sampler, torch.utils.data.SequentialSampler)
+
+
+@pytest.mark.parametrize(
+    ("loader", "why"),
+    [
+        (lambda: DataLoader(jobs.dataset(), sampler=WeightedRandomSampler([1.0] * 64, 64)), "WeightedRandomSampler"),
+        (lambda: DataLoader(jobs.Stream()), "iterable"),
+        (lambda: [1, 2, 3], "list"),
+        (
+            lambda: DataLoader(
+                jobs.dataset(), sampler=torch.utils.data.RandomSampler(jobs.dataset(), replacement=True)
+            ),
+            "with replacement",
+        ),
+    ],
+)
+def test_a_subset_is_refused_where_it_would_change_how_examples_are_drawn(loader: Any, why: str) -> None:
+    training = jobs.build()
+    training.data = loader()
+    with pytest.raises(JobError, match=why):
+        take_subset(training, 20)
+
+
+def test_a_subset_larger_than_the_data_is_refused() -> None:
+    with pytest.raises(JobError, match="more than the job's 64 training examples"):
+        take_subset(jobs.build(), 65)
