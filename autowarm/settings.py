@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -16,6 +16,8 @@ from autowarm.specs import JobSpec, KeepCallbacks
 from autowarm.yaml_files import read_yaml, to_yaml
 
 _JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "args")
+# numpy, and with it Lightning, seeds with 32 bits
+_SEEDS = 2**32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +73,8 @@ class StudySettings:
             object.__setattr__(self, name, _sizes(name, getattr(self, name)))
         for name, minimum in (("n_trials", 1), ("seed", 0), ("confirm_seeds", 0)):
             _check_whole(name, getattr(self, name), minimum)
+        if self.seed + self.confirm_seeds >= _SEEDS:
+            raise SettingsError(f"seed must be less than {_SEEDS - self.confirm_seeds}, got {self.seed}")
         if self.n_jobs is not None:
             _check_whole("n_jobs", self.n_jobs, 1)
         object.__setattr__(self, "keep_callbacks", _names_kept(self.keep_callbacks))
@@ -111,7 +115,7 @@ def _from_mapping(data: dict[str, Any], path: Path) -> StudySettings:
     space = data.get("space", {})
     if not isinstance(space, Mapping):
         raise SettingsError(f"space must hold 'key: dimension' lines, got {space!r}")
-    data.setdefault("name", _name_from(path))
+    data.setdefault("name", name_from(path))
     data["job"] = read_job(data["job"], root=path.parent)
     data["space"] = SearchSpace.from_dict(space)
     return StudySettings(**data)
@@ -154,8 +158,9 @@ def _factory_job(given: dict[str, Any]) -> JobSpec:
     factory = given["factory"]
     if not callable(factory) and not (isinstance(factory, str) and re.fullmatch(r"[\w.]+:[\w.]+", factory)):
         raise SettingsError(f"a factory must look like package.module:function, got {factory!r}")
-    if not isinstance(given.get("args", {}), Mapping):
-        raise SettingsError(f"job.args must hold 'key: value' lines, got {given['args']!r}")
+    args = given.get("args", {})
+    if not isinstance(args, Mapping) or not all(isinstance(key, str) for key in args):
+        raise SettingsError(f"job.args must hold 'key: value' lines, got {args!r}")
     return JobSpec(**given)
 
 
@@ -165,15 +170,20 @@ def _config_job(given: dict[str, Any], root: Path) -> JobSpec:
     for key, value in given.items():
         if not isinstance(value, str):
             raise SettingsError(f"job.{key} must be a word, got {value!r}")
-    path = (root / given["config"]).resolve()
-    if not path.is_file():
+    path = root / given["config"]
+    try:
+        path = path.resolve()
+        found = path.is_file()
+    except (OSError, ValueError) as e:  # a name that no file can have
+        raise SettingsError(f"job: {given['config']!r} is no file: {e}") from None
+    if not found:
         raise SettingsError(f"job: there is no file {path}")
     return JobSpec(**{**given, "config": path})
 
 
 def settings_yaml(settings: StudySettings) -> str:
     """Format settings as a study file, for the record of what was run."""
-    data = asdict(settings)
+    data = {f.name: getattr(settings, f.name) for f in fields(settings)}
     job = settings.job
     given = {key: getattr(job, key) for key in _JOB_KEYS if getattr(job, key)}
     data["job"] = {**given, **({"config": str(job.config)} if job.config else {"factory": str(job)})}
@@ -185,21 +195,31 @@ def settings_yaml(settings: StudySettings) -> str:
         data["keep_callbacks"] = list(settings.keep_callbacks)
     # a URL may hold a password
     data.pop("storage")
-    return to_yaml({key: value for key, value in data.items() if value is not None})
+    return to_yaml({key: _writable(value) for key, value in data.items() if value is not None})
 
 
-def _name_from(path: Path) -> str:
+def name_from(path: Path) -> str:
     """Name a study after its file, or after its folder where the file is just called study."""
-    return path.resolve().parent.name if path.stem == "study" else path.stem
+    words = path.resolve().parent.name if path.stem == "study" else path.stem
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", words).strip("-._") or "study"
+
+
+def _writable(value: Any) -> Any:
+    """Return what YAML has a word for; arguments from Python, which may be anything, as Python shows them."""
+    if isinstance(value, Mapping):
+        return {key: _writable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_writable(item) for item in value]
+    return value if value is None or type(value) in (bool, int, float, str) else str(value)
 
 
 def _sizes(name: str, value: object) -> tuple[int | None, ...]:
     values = tuple(value) if isinstance(value, list | tuple) else (value,)
-    if not values or len(set(values)) < len(values):
-        raise SettingsError(f"{name} must be a number or a list of different numbers, got {value!r}")
     for size in values:
         if size is not None:
             _check_whole(name, size, 1)
+    if not values or len(set(values)) < len(values):
+        raise SettingsError(f"{name} must be a number or a list of different numbers, got {value!r}")
     return cast("tuple[int | None, ...]", tuple(sorted(values, key=lambda size: (size is None, size))))
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
-from autowarm.decays import COOLDOWNS, DECAY_PARAMETERS, DECAYS
+from autowarm.decays import COOLDOWNS, DECAY_PARAMETERS, DECAYS, is_number
 from autowarm.errors import ScheduleError, SettingsError, unknown
 from autowarm.schedule import WARMUPS, Schedule
 
@@ -36,12 +36,14 @@ class Range:
     def __post_init__(self) -> None:
         """Check the bounds."""
         for name, value in (("low", self.low), ("high", self.high)):
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if not is_number(value):
                 raise SettingsError(f"{name} must be a finite number, got {value!r}")
         if self.low >= self.high:
             raise SettingsError(f"low must be less than high, got low={self.low} and high={self.high}")
         if self.log and self.low <= 0:
-            raise SettingsError(f"a log range needs low greater than 0, got low={self.low}")
+            raise SettingsError(f"a log range needs low greater than 0, got low={self.low}: raise it, or say log: false")
+        if self.whole and not (self.low == int(self.low) and self.high == int(self.high)):
+            raise SettingsError(f"low and high must be whole numbers, got low={self.low} and high={self.high}")
 
     def holds(self, value: Any) -> bool:
         """Tell whether a value lies in the range."""
@@ -135,7 +137,7 @@ class SearchSpace:
     cooldown: Any = None
 
     def __post_init__(self) -> None:
-        """Turn each field into a dimension, and try the corners of the space as schedules."""
+        """Turn each field into a dimension, and try what the space allows as schedules."""
         for f in fields(self):
             value = getattr(self, f.name)
             if value is None and f.name in DECAY_PARAMETERS:
@@ -146,8 +148,7 @@ class SearchSpace:
             if getattr(self, name) is not None and not owners:
                 raise SettingsError(f"space.{name} is given, but none of the decays searched has it: {self.decays}")
         for decay in self.decays:
-            for end in (0, -1):
-                params = {name: _end(d, end) for name, d in self.dimensions(decay).items()}
+            for params in _samples(self.dimensions(decay)):
                 try:
                     self.schedule({"decay": decay, **params})
                 except ScheduleError as e:
@@ -216,6 +217,8 @@ class SearchSpace:
             value = getattr(schedule, word)
             if word == "warmup_ratio" and value is None:
                 value = schedule.warmup_steps_of(total_steps) / total_steps
+            if word == "warmup_ratio" and not isinstance(dimension, Range):
+                value = _same_steps(dimension, value, total_steps)
             # without warmup its shape says nothing
             if word in ("warmup", "warmup_start_ratio") and schedule.warmup_steps_of(total_steps) == 0:
                 value = _end(dimension, 0)
@@ -240,7 +243,9 @@ def _dimension(name: str, value: Any) -> Dimension:
 
 
 def _read_dimension(name: str, value: Any) -> Dimension:
-    if isinstance(value, Range | Choice | Fixed):
+    if isinstance(value, Range):
+        return replace(value, whole=name in _WHOLE)
+    if isinstance(value, Choice | Fixed):
         return value
     if isinstance(value, Mapping):
         return _read_range(name, value)
@@ -277,6 +282,22 @@ def _ends(dimension: Dimension) -> tuple[Any, ...]:
 def _end(dimension: Dimension, end: int) -> Any:
     value = _ends(dimension)[end]
     return int(value) if isinstance(dimension, Range) and dimension.whole else value
+
+
+def _samples(dimensions: Mapping[str, Dimension]) -> Iterator[dict[str, Any]]:
+    """Yield points that hold each two ends or choices together: no rule of a Schedule binds more than two fields."""
+    values = {name: [_end(d, i) for i in range(len(_ends(d)))] for name, d in dimensions.items()}
+    base = {name: found[0] for name, found in values.items()}
+    for one, two in itertools.combinations(values, 2):
+        for first, second in itertools.product(values[one], values[two]):
+            yield {**base, one: first, two: second}
+
+
+def _same_steps(dimension: Choice | Fixed, ratio: float, total_steps: int) -> float:
+    """Return the choice that is the same warmup in whole steps, where there is one: 20 of 330 steps are 6 %."""
+    steps = round(ratio * total_steps)
+    same = [value for value in _ends(dimension) if is_number(value) and round(value * total_steps) == steps]
+    return min(same, key=lambda value: abs(value - ratio), default=ratio)
 
 
 def _plain(dimension: Dimension) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from autowarm.errors import StudyError
-from autowarm.settings import StudySettings, settings_yaml
+from autowarm.settings import StudySettings, name_from, settings_yaml
 from autowarm.study.database import DATABASE
 from autowarm.yaml_files import read_yaml
 
@@ -44,7 +44,8 @@ def lay_out(out: Path, settings: StudySettings, source: Path | None) -> str | No
     Args:
         out: the folder.
         settings: of the study, as it runs.
-        source: the file that the settings were read from, copied as it is; None for a study from Python.
+        source: the file that the settings were read from, left alone where it is the folder's own; None for a study
+            from Python.
 
     Returns:
         A sentence on what was put aside, if anything was.
@@ -55,7 +56,7 @@ def lay_out(out: Path, settings: StudySettings, source: Path | None) -> str | No
     file = out / STUDY_FILE
     mine = source is not None and file.exists() and file.samefile(source)
     if file.exists() and not mine:
-        name = read_yaml(file, StudyError).get("name")
+        name = read_yaml(file, StudyError).get("name", name_from(file))
         if name != settings.name:
             raise StudyError(f"{out} holds the study {name!r}, not {settings.name!r}: choose another --out")
     if not mine:

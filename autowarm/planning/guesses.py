@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from autowarm.errors import ScheduleError
 from autowarm.planning.incumbent import recognise
 from autowarm.schedule import Schedule
 from autowarm.specs import JobInfo
@@ -45,8 +46,19 @@ def starting_guesses(info: JobInfo) -> dict[str, Schedule]:
             )
     found: dict[str, Schedule] = {}
     for name, guess in guesses.items():
-        ratio = guess.warmup_steps_of(info.total_steps) / info.total_steps
-        same = replace(guess, warmup_steps=None, warmup_epochs=None, warmup_ratio=ratio)
+        same = _in_whole_steps(guess, info.total_steps)
         if same not in found.values():
             found[name] = same
     return found
+
+
+def _in_whole_steps(guess: Schedule, total_steps: int) -> Schedule:
+    """Return the same schedule with its warmup as the ratio of whole steps, so that equal ones are found equal."""
+    ratio = guess.warmup_steps_of(total_steps) / total_steps
+    # without warmup its shape says nothing
+    shape = {} if ratio else {"warmup": "linear", "warmup_start_ratio": 0.0}
+    try:
+        return replace(guess, warmup_steps=None, warmup_epochs=None, warmup_ratio=ratio, **shape)  # type: ignore[arg-type]
+    except ScheduleError:
+        # rounded up, it leaves a cooldown one step too few
+        return guess

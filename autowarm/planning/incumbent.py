@@ -36,8 +36,13 @@ def recognise(lrs: Sequence[float]) -> Schedule | None:
 def _candidates(curve: Array) -> Iterator[Schedule]:
     """Yield the schedules that agree with the curve at its start, its peak and its last step."""
     peak = float(curve.max())
-    # the first step at the peak, to the precision that the comparison has
-    warmup_steps = int(np.argmax(curve >= peak * (1 - _RELATIVE)))
+    # The first step at the peak; and, for a curve with rounding errors, to the precision that the comparison has. A
+    # cosine warmup is that near to its peak some steps before.
+    for warmup_steps in dict.fromkeys((int(np.argmax(curve)), int(np.argmax(curve >= peak * (1 - _RELATIVE))))):
+        yield from _with_warmup(curve, peak, warmup_steps)
+
+
+def _with_warmup(curve: Array, peak: float, warmup_steps: int) -> Iterator[Schedule]:
     start = float(curve[0]) / peak if warmup_steps else 0.0
     last = float(curve[-1]) / peak
     shapes: list[WarmupShape] = [w for w in WARMUPS if start > 0 or w != "exponential"]  # type: ignore[misc]

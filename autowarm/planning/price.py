@@ -15,7 +15,7 @@ class Price:
     Attributes:
         runs: full runs, searches and confirmations.
         run_cost: of one run: training steps plus a third of its validation batches, in training steps.
-        run_seconds: wall time of one run by itself.
+        run_seconds: wall time of one run by itself, building the job included.
         n_jobs: runs at once.
     """
 
@@ -48,6 +48,6 @@ def price_of(info: JobInfo, *, rungs: int, n_trials: int, checks: int, n_jobs: i
     return Price(
         runs=n_trials + checks,
         run_cost=info.total_steps + rungs * info.val_batches * VALIDATION_BATCH_COST,
-        run_seconds=info.total_steps * info.step_seconds + rungs * info.validation_seconds,
+        run_seconds=info.fixed_seconds + info.total_steps * info.step_seconds + rungs * info.validation_seconds,
         n_jobs=n_jobs,
     )

@@ -22,6 +22,10 @@ RECORD = "record"
 Storage: TypeAlias = RDBStorage
 # A writer waits that long for another one before SQLite gives up.
 _BUSY_SECONDS = 60
+_NO_URL = "(not a database URL)"
+_UNREAD = "cannot be read (a password with :, /, @ or { in it must be percent-encoded)"
+# What a database that is open may still raise.
+_FAILURES = (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
 
 
 @contextmanager
@@ -33,11 +37,13 @@ def database(url: str | None, out: Path) -> Iterator[Storage]:
         out: the study's folder.
 
     Raises:
-        StudyError: the database cannot be opened.
+        StudyError: the database cannot be opened, or fails later.
     """
     storage = _open(url, out)
     try:
         yield storage
+    except _FAILURES as e:
+        raise StudyError(f"the database {without_password(url) or out / DATABASE} failed: {_first_line(e)}") from None
     finally:
         storage.remove_session()
         storage.engine.dispose()
@@ -76,19 +82,29 @@ def records_of(trials: Iterable[FrozenTrial], *, where: str) -> list[TrialRecord
     return found
 
 
-def _open(url: str | None, out: Path) -> Storage:
+def _open(given: str | None, out: Path) -> Storage:
+    url = given
     try:
         if url is None:
             path = out / DATABASE
             with closing(sqlite3.connect(path)) as connection:
                 # a write-ahead log commits several times faster, and a dashboard may read meanwhile
                 connection.execute("PRAGMA journal_mode=WAL")
-            url = f"sqlite:///{path}"
+            # as a URI, since SQLAlchemy and Optuna read the ? and { of a path as theirs; the % of the URI is SQLite's
+            url = f"sqlite:///{path.absolute().as_uri().replace('%', '%25')}?uri=true"
         options = {"connect_args": {"timeout": _BUSY_SECONDS}} if url.startswith("sqlite") else {}
         return RDBStorage(url, engine_kwargs=options)
-    except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, ImportError, OSError) as e:
-        first = (str(e).splitlines() or [""])[0]
-        raise StudyError(f"the database {without_password(url) or out / DATABASE} cannot be opened: {first}") from None
+    # RuntimeError: tables of another Optuna; ValueError, LookupError: no URL
+    except (*_FAILURES, ImportError, OSError, RuntimeError, ValueError, LookupError) as e:
+        if without_password(url) == _NO_URL:
+            raise StudyError(f"storage must be a database URL such as sqlite:///study.db, got one that {_UNREAD}") from None
+        where = without_password(given) or out / DATABASE
+        raise StudyError(f"the database {where} cannot be opened: {_first_line(e)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    cause = error.__cause__ or error
+    return (str(cause).splitlines() or [""])[0]
 
 
 def without_password(url: str | None) -> str | None:
@@ -97,8 +113,8 @@ def without_password(url: str | None) -> str | None:
         return None
     try:
         return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
-    except sqlalchemy.exc.ArgumentError:
-        return "(not a database URL)"
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
+        return _NO_URL
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from autowarm.errors import StudyError
 from autowarm.record import TrialRecord
@@ -130,7 +130,7 @@ class HorizonStudy:
         """Fail the trials that a killed run left RUNNING, and propose them again; returns how many."""
         zombies = [t for t in self._search.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
         for zombie in zombies:
-            self._give_up(zombie.number, zombie.params, zombie.user_attrs.get("origin", "sampler"))
+            self._give_up(zombie)
         return len(zombies)
 
     @property
@@ -185,15 +185,16 @@ class HorizonStudy:
 
     def interrupted(self, number: int) -> None:
         """Give up a trial that was stopped from outside, and propose it again."""
-        trial = self._running.pop(number)
-        self._give_up(number, trial.params, trial.user_attrs.get("origin", "sampler"))
+        del self._running[number]
+        self._give_up(self._search.get_trials(deepcopy=False)[number])
 
-    def _give_up(self, number: int, params: dict[str, Any], origin: str) -> None:
-        trial_id = self._search.get_trials(deepcopy=False)[number]._trial_id  # noqa: SLF001 - a zombie has no Trial
-        self._search._storage.set_trial_user_attr(trial_id, _INTERRUPTED, True)  # noqa: SLF001
-        self._search.tell(number, state=TrialState.FAIL)
+    def _give_up(self, trial: FrozenTrial) -> None:
+        self._search._storage.set_trial_user_attr(trial._trial_id, _INTERRUPTED, True)  # noqa: SLF001 - a zombie has no Trial
+        self._search.tell(trial.number, state=TrialState.FAIL)
+        # of a starting guess also what it was killed too early to be asked for
+        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
         if params:
-            self._search.enqueue_trial(params, user_attrs={"origin": origin})
+            self._search.enqueue_trial(params, user_attrs={"origin": trial.user_attrs.get("origin", "sampler")})
 
     def add(self, record: TrialRecord) -> None:
         """Store a record that the sampler is not told: a baseline, a confirmation, a range test."""

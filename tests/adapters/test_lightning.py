@@ -46,7 +46,9 @@ def test_any_module_trains_with_exactly_the_lrs_of_the_schedule(source: str, tmp
 def test_a_step_is_an_optimizer_step_under_accumulation_with_a_remainder_over_epochs() -> None:
     seen = jobs.Recorder()
     # 8 batches an epoch, 3 a step: two steps of 3 and one of 2
-    trainer = fit(jobs.Regression(), TunedSchedule(SCHEDULE), seen, accumulate_grad_batches=3, max_epochs=4, max_steps=-1)
+    trainer = fit(
+        jobs.Regression(), TunedSchedule(SCHEDULE), seen, accumulate_grad_batches=3, max_epochs=4, max_steps=-1
+    )
     assert trainer.global_step == 12
     assert lrs_of(seen) == SCHEDULE.lrs(total_steps=12).tolist()
 

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import sample_jobs as jobs
+
+from autowarm import Schedule, Training
+from autowarm.errors import JobError
+from autowarm.inspection import inspect_job
+from autowarm.specs import JobInfo, JobSpec, TrainingSpec
+
+
+def look(factory: Callable[..., Training], *, total_steps: int | None = None, **fields: Any) -> JobInfo:
+    args = fields.pop("args", {})
+    spec = TrainingSpec(job=JobSpec(factory=factory, args=args), monitor="val_loss", total_steps=total_steps)
+    return inspect_job(replace(spec, **fields))
+
+
+def test_a_look_tells_length_data_and_speed() -> None:
+    info = look(jobs.build, args={"trainer": {"accumulate_grad_batches": 2}, "adam": True})
+    assert (info.total_steps, info.dataset_size, info.batch_size) == (40, 64, 16)
+    assert (info.steps_per_epoch, info.val_batches, info.accelerator) == (4, 8, "cpu")
+    assert info.beta2 == 0.999
+    assert info.step_seconds > 0
+    assert info.validation_seconds > 0
+    assert info.notices == ()
+
+
+def test_epochs_become_steps() -> None:
+    assert look(jobs.from_datamodule).total_steps == 24
+
+
+def test_the_study_may_set_the_length() -> None:
+    assert look(jobs.unlimited, total_steps=123).total_steps == 123
+    assert look(jobs.stream, total_steps=50).steps_per_epoch is None
+
+
+@pytest.mark.parametrize("factory", [jobs.unlimited, jobs.by_time, jobs.stream])
+def test_a_length_that_cannot_be_known_is_asked_for(factory: Any) -> None:
+    with pytest.raises(JobError, match="give total_steps"):
+        look(factory)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [
+        ("none", Schedule(initial_lr=0.01, warmup_steps=0)),
+        ("cosine", Schedule(initial_lr=0.01, warmup_steps=0, decay="cosine")),
+        ("lambda", Schedule(initial_lr=0.01, warmup_steps=4, decay="linear")),
+    ],
+)
+def test_the_learning_rates_of_the_whole_run_are_known_without_training(scheduler: str, expected: Schedule) -> None:
+    info = look(jobs.build, args={"scheduler": scheduler})
+    np.testing.assert_allclose(info.lrs or (), expected.lrs(total_steps=40), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "name"), [("plateau", "ReduceLROnPlateau"), ("epoch", "StepLR"), ("onecycle", "OneCycleLR")]
+)
+def test_a_scheduler_is_named(scheduler: str, name: str) -> None:
+    info = look(jobs.build, args={"scheduler": scheduler})
+    assert info.scheduler == name
+    assert (info.lrs is None) == (scheduler != "onecycle")
+
+
+def test_a_schedule_of_ours_is_known_as_it_is() -> None:
+    info = look(jobs.warmup_module)
+    assert info.schedule == Schedule(initial_lr=0.05, warmup_ratio=0.2, decay="cosine")
+
+
+def test_dropped_callbacks_are_told_in_one_notice() -> None:
+    (notice,) = look(jobs.with_early_stopping).notices
+    assert "EarlyStopping" in notice
+    assert "keep_callbacks" in notice
+
+
+def test_a_metric_that_is_never_logged_lists_what_is() -> None:
+    with pytest.raises(JobError, match=r"monitor 'loss' is never logged by the job; it logs train_loss, val_loss"):
+        look(jobs.build, monitor="loss")
+
+
+@pytest.mark.parametrize(
+    ("module", "why"), [(jobs.Manual, "manual optimization"), (jobs.TwoOptimizers, "manual optimization")]
+)
+def test_what_one_schedule_cannot_steer_is_refused(module: Any, why: str) -> None:
+    with pytest.raises(JobError, match=why):
+        look(lambda: jobs.build(module=module()))

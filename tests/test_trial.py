@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import sample_jobs as jobs
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from autowarm import Schedule, Training
+from autowarm.pruning import rungs_of
+from autowarm.specs import JobSpec, Link, TrainingSpec, TrialResult
+from autowarm.trial import Watcher, fit, prepare, run_trial
+
+SCHEDULE = Schedule(initial_lr=0.1, warmup_ratio=0.1, decay="linear")
+
+
+def spec_of(factory: Callable[..., Training], *, total_steps: int = 40, **fields: Any) -> TrainingSpec:
+    args = fields.pop("args", {})
+    given: dict[str, Any] = {"schedule": SCHEDULE, "rungs": rungs_of(total_steps), **fields}
+    return TrainingSpec(job=JobSpec(factory=factory, args=args), monitor="val_loss", total_steps=total_steps, **given)
+
+
+class Scripted(Link):
+    """Keeps what it is told; prunes or stops at a step."""
+
+    def __init__(self, prune_at: int | None = None, stop_at: int | None = None) -> None:
+        self.told: list[tuple[int, float]] = []
+        self.prune_at = prune_at
+        self.stop_at = stop_at
+        self.stops = 0
+
+    def rung(self, step: int, value: float) -> str | None:
+        self.told.append((step, value))
+        return "far behind" if step == self.prune_at else None
+
+    def stopped(self) -> bool:
+        self.stops += 1
+        return self.stops == self.stop_at
+
+
+def test_a_trial_trains_to_its_end_and_reports_every_rung() -> None:
+    link = Scripted()
+    result = run_trial(spec_of(jobs.build), link)
+    assert result.outcome == "COMPLETE", result
+    assert [step for step, _ in result.rungs] == list(rungs_of(40))
+    assert link.told == list(result.rungs)
+    assert result.value == result.rungs[-1][1] < result.rungs[0][1]
+    assert (result.steps, result.val_batches) == (40, 20 * 8)
+    assert [step for step, _ in result.train_curve] == list(range(1, 41))
+    assert [step for step, _ in result.grad_norms] == list(range(1, 41))
+    assert all(norm > 0 for _, norm in result.grad_norms)
+    assert result.seconds > 0
+
+
+def test_a_seed_repeats_exactly_and_another_does_not() -> None:
+    def of(seed: int) -> TrialResult:
+        return replace(run_trial(spec_of(jobs.build, seed=seed, args={"dropout": 0.2})), seconds=0.0)
+
+    assert of(1) == of(1)
+    assert of(1).rungs != of(2).rungs
+
+
+def test_the_curve_of_a_long_run_is_thinned_to_means() -> None:
+    result = run_trial(spec_of(jobs.build, total_steps=250))
+    steps = [step for step, _ in result.train_curve]
+    assert len(steps) == 100
+    assert steps[-1] == 250
+
+
+class Weights(Callback):
+    def __init__(self) -> None:
+        self.weights: list[torch.Tensor] = []
+        self.validations = 0
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        self.weights.append(torch.cat([p.detach().flatten().clone() for p in pl_module.parameters()]))
+
+    def on_validation_start(self, *_: Any) -> None:
+        self.validations += 1
+
+
+def test_validating_at_rungs_leaves_the_training_bit_for_bit_as_it_is() -> None:
+    """The module draws random numbers in training (dropout), in validation, and for the order of the data."""
+
+    def weights(rungs: tuple[int, ...]) -> tuple[torch.Tensor, int]:
+        spec = spec_of(jobs.build, rungs=rungs, args={"dropout": 0.2})
+        seen = Weights()
+        fit(prepare(spec), spec, [Watcher(spec, Link()), seen])
+        return torch.stack(seen.weights), seen.validations
+
+    never, none = weights(())
+    often, many = weights(rungs_of(40))
+    assert (none, many) == (0, 20)
+    assert torch.equal(never, often)
+
+
+def test_steps_and_losses_are_those_of_the_optimizer_under_accumulation() -> None:
+    plain = run_trial(spec_of(jobs.build, schedule=Schedule(initial_lr=1e-12)))
+    args = {"trainer": {"accumulate_grad_batches": 3}}
+    accumulated = run_trial(spec_of(jobs.build, schedule=Schedule(initial_lr=1e-12), args=args))
+    assert accumulated.outcome == "COMPLETE", accumulated
+    assert [step for step, _ in accumulated.rungs] == list(rungs_of(40))
+    # 8 batches an epoch in steps of 3, 3 and 2: the same mean loss over an epoch, whichever way it is cut
+    first = sum(loss * n for (_, loss), n in zip(accumulated.train_curve[:3], (3, 3, 2), strict=True)) / 8
+    assert first == pytest.approx(sum(loss for _, loss in plain.train_curve[:8]) / 8, rel=1e-5)
+
+
+def test_a_baseline_follows_the_jobs_own_scheduler() -> None:
+    result = run_trial(spec_of(jobs.build, schedule=None, args={"scheduler": "onecycle"}))
+    assert result.outcome == "COMPLETE", result
+
+
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
+def test_a_training_without_validation_is_judged_by_what_it_logs() -> None:
+    def factory() -> Training:
+        return replace(jobs.build(), val_data=None)
+
+    result = run_trial(replace(spec_of(factory), monitor="train_loss"))
+    assert result.outcome == "COMPLETE", result
+    assert result.val_batches == 0
+    assert len(result.rungs) == 20
+
+
+def test_a_pruned_trial_ends_at_its_rung_with_the_reason() -> None:
+    result = run_trial(spec_of(jobs.build), Scripted(prune_at=16))
+    assert (result.outcome, result.reason, result.value) == ("PRUNED", "far behind", None)
+    assert result.steps == 16 == result.rungs[-1][0]
+
+
+def test_at_its_end_a_trial_is_complete_whatever_the_pruner_says() -> None:
+    assert run_trial(spec_of(jobs.build), Scripted(prune_at=40)).outcome == "COMPLETE"
+
+
+def test_a_stopped_trial_has_no_outcome() -> None:
+    result = run_trial(spec_of(jobs.build), Scripted(stop_at=7))
+    assert result.outcome is None
+    assert result.steps == 7
+
+
+def test_a_trial_that_diverges_is_stopped_early() -> None:
+    result = run_trial(spec_of(jobs.build, total_steps=400, schedule=Schedule(initial_lr=10.0)))
+    assert result.outcome == "DIVERGED"
+    assert result.steps < 40
+    assert result.reason is not None
+    assert result.value is None
+
+
+def test_a_training_that_raises_is_failed_with_its_traceback() -> None:
+    result = run_trial(spec_of(jobs.raises))
+    assert result.outcome == "FAILED"
+    assert result.reason == "ValueError: the third step is cursed"
+    assert result.error is not None
+    assert "and has more to say" in result.error
+    assert "sample_jobs.py" in result.error
+    assert result.steps == 2
+
+
+@pytest.mark.parametrize(
+    ("factory", "reason"),
+    [
+        (jobs.raises_when_built, "FileNotFoundError: data.csv is not here"),
+        (jobs.stops_itself, "ended by itself after 5 of 40 steps"),
+        (jobs.not_a_training, "must return autowarm.Training"),
+        (jobs.manual, "manual optimization"),
+    ],
+)
+def test_a_job_that_cannot_be_trained_is_failed_with_the_reason(factory: Any, reason: str) -> None:
+    result = run_trial(spec_of(factory))
+    assert result.outcome == "FAILED"
+    assert result.reason is not None
+    assert reason in result.reason
+
+
+def test_a_metric_that_is_never_logged_is_failed_with_what_is() -> None:
+    result = run_trial(replace(spec_of(jobs.build), monitor="val_los"))
+    assert result.outcome == "FAILED"
+    assert result.reason == "monitor 'val_los' is never logged by the job; it logs train_loss, val_loss"
+
+
+def test_the_jobs_early_stopping_does_not_stop_a_trial_unless_it_is_kept() -> None:
+    assert run_trial(spec_of(jobs.with_early_stopping)).outcome == "COMPLETE"
+    kept = run_trial(spec_of(jobs.with_early_stopping, keep_callbacks=("EarlyStopping",)))
+    assert kept.outcome == "FAILED"
+    assert kept.reason is not None
+    assert "ended by itself" in kept.reason
+
+
+def test_a_subset_of_the_data_trains_for_as_many_steps() -> None:
+    result = run_trial(spec_of(jobs.build, dataset_size=16))
+    assert (result.outcome, result.steps) == ("COMPLETE", 40)
+
+
+def test_a_metric_that_ends_as_nan_is_a_divergence() -> None:
+    class Nan(jobs.Regression):
+        def validation_step(self, batch: jobs.Batch) -> None:
+            self.log("val_loss", torch.tensor(float("nan")))
+
+    result = run_trial(spec_of(lambda: jobs.build(module=Nan())))
+    assert (result.outcome, result.reason, result.value) == ("DIVERGED", "val_loss is nan at the end", None)
+
+
+def test_several_devices_are_refused_with_what_to_do() -> None:
+    result = run_trial(spec_of(jobs.build, args={"trainer": {"devices": 2, "strategy": "ddp"}}))
+    assert result.outcome == "FAILED"
+    assert result.reason is not None
+    assert "devices: 1" in result.reason
