@@ -38,7 +38,11 @@ def main(args: Sequence[str] | None = None) -> None:
         args: words after ``autowarm``; default: those of the process.
     """
     parser, commands = _parser()
-    given = parser.parse_args(list(args) if args is not None else None)
+    try:
+        given = parser.parse_args(list(args) if args is not None else None)
+    except SystemExit:
+        _flush()  # of --help
+        raise
     # class paths in study files are found from where the command is run, as with `python train.py`
     sys.path.insert(0, str(Path.cwd()))
     try:
@@ -164,7 +168,8 @@ def _export(given: Namespace) -> None:
     if given.output is None:
         _print(text)
     else:
-        _write(Path(given.output), text)
+        path = Path(given.output)
+        _wrote(path, lambda: path.write_text(text, encoding="utf-8"))
 
 
 def _show(given: Namespace) -> None:
@@ -175,21 +180,27 @@ def _show(given: Namespace) -> None:
     if given.output is None:
         _print(curve_text(schedule, given.total_steps))
     else:
-        draw_curve(schedule, given.total_steps, Path(given.output))
-        _print(f"wrote {given.output}")
+        path = Path(given.output)
+        _wrote(path, lambda: draw_curve(schedule, given.total_steps, path))
 
 
-def _write(path: Path, text: str) -> None:
+def _wrote(path: Path, write: Callable[[], object]) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        write()
     except OSError as e:
         raise AutowarmError(f"{path} cannot be written: {e.strerror or e}") from None
     _print(f"wrote {path}")
 
 
 def _print(text: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    # a terminal of another encoding has no words for all we draw
+    _flush(text.rstrip("\n").encode(encoding, "replace").decode(encoding) + "\n")
+
+
+def _flush(text: str = "") -> None:
     try:
-        print(text.rstrip("\n"), flush=True)  # noqa: T201 - a command prints
+        print(text, end="", flush=True)  # noqa: T201 - a command prints
     except BrokenPipeError:
         # the reader (`head`) has seen enough; what the interpreter flushes at its end must go somewhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

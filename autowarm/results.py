@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from autowarm.errors import StudyError
 from autowarm.record import TrialRecord
 from autowarm.report.files import PICTURE, RECORDS, read_results, write_report, write_results
 from autowarm.report.markdown import report_md
@@ -36,11 +37,14 @@ def refresh(out: Path) -> str:
 
     Raises:
         RecordError: there are no results, or they cannot be read.
-        StudyError: the database cannot be read.
+        StudyError: the database cannot be read, or the folder cannot be written.
     """
     records = results_of(out)
     name = _name(records, out)
-    write_report(records, out, name=name)
+    try:
+        write_report(records, out, name=name)
+    except OSError as e:
+        raise StudyError(f"the report cannot be written to {out}: {e.strerror or e}") from None
     return report_md(records, name=name, picture=PICTURE)
 
 

@@ -41,7 +41,9 @@ class Range:
         if self.low >= self.high:
             raise SettingsError(f"low must be less than high, got low={self.low} and high={self.high}")
         if self.log and self.low <= 0:
-            raise SettingsError(f"a log range needs low greater than 0, got low={self.low}: raise it, or say log: false")
+            raise SettingsError(
+                f"a log range needs low greater than 0, got low={self.low}: raise it, or say log: false"
+            )
         if self.whole and not (self.low == int(self.low) and self.high == int(self.high)):
             raise SettingsError(f"low and high must be whole numbers, got low={self.low} and high={self.high}")
 

@@ -94,10 +94,12 @@ def _open(given: str | None, out: Path) -> Storage:
             url = f"sqlite:///{path.absolute().as_uri().replace('%', '%25')}?uri=true"
         options = {"connect_args": {"timeout": _BUSY_SECONDS}} if url.startswith("sqlite") else {}
         return RDBStorage(url, engine_kwargs=options)
-    # RuntimeError: tables of another Optuna; ValueError, LookupError: no URL
+    # RuntimeError: tables of another Optuna; ValueError, LookupError: no URL, and the message may hold the password
     except (*_FAILURES, ImportError, OSError, RuntimeError, ValueError, LookupError) as e:
-        if without_password(url) == _NO_URL:
-            raise StudyError(f"storage must be a database URL such as sqlite:///study.db, got one that {_UNREAD}") from None
+        if isinstance(e, ValueError | LookupError) or without_password(given) == _NO_URL:
+            raise StudyError(
+                f"storage must be a database URL such as sqlite:///study.db, got one that {_UNREAD}"
+            ) from None
         where = without_password(given) or out / DATABASE
         raise StudyError(f"the database {where} cannot be opened: {_first_line(e)}") from None
 
@@ -112,7 +114,9 @@ def without_password(url: str | None) -> str | None:
     if url is None:
         return None
     try:
-        return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
+        parsed = sqlalchemy.engine.make_url(url)
+        hidden = {name: "***" for name in parsed.query if "pass" in name.lower()}
+        return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
     except (sqlalchemy.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
         return _NO_URL
 

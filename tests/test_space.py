@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autowarm.decays import DECAYS
+from autowarm.errors import SettingsError
+from autowarm.schedule import Schedule
+from autowarm.space import Choice, Dimension, Fixed, Range, SearchSpace
+
+EVERYTHING = SearchSpace(
+    decay=list(DECAYS),
+    warmup=["linear", "cosine", "exponential"],
+    warmup_start_ratio={"low": 1e-4, "high": 0.5},
+    final_lr_ratio={"low": 0.0, "high": 0.5},
+    cooldown=["linear", "one_minus_sqrt"],
+)
+SHARED = ["initial_lr", "warmup_ratio", "warmup", "warmup_start_ratio"]
+
+
+def _values(dimension: Dimension) -> st.SearchStrategy[Any]:
+    if isinstance(dimension, Fixed):
+        return st.just(dimension.value)
+    if isinstance(dimension, Choice):
+        return st.sampled_from(dimension.values)
+    if dimension.whole:
+        return st.integers(int(dimension.low), int(dimension.high))
+    return st.floats(dimension.low, dimension.high)
+
+
+@st.composite
+def points(draw: st.DrawFn, space: SearchSpace = EVERYTHING) -> dict[str, Any]:
+    decay = draw(st.sampled_from(space.decays))
+    return {"decay": decay, **{n: draw(_values(d)) for n, d in space.dimensions(decay).items()}}
+
+
+@pytest.mark.parametrize(
+    ("decay", "own"),
+    [
+        ("constant", []),
+        ("linear", ["final_lr_ratio"]),
+        ("cosine", ["final_lr_ratio"]),
+        ("cosine_restarts", ["final_lr_ratio", "cosine_restarts.num_cycles"]),
+        ("polynomial", ["final_lr_ratio", "polynomial.power"]),
+        ("exponential", ["exponential.gamma"]),
+        ("step", ["step.gamma", "step.step_size_ratio"]),
+        ("inverse_sqrt", []),
+        ("wsd", ["final_lr_ratio", "wsd.decay_ratio", "wsd.cooldown"]),
+    ],
+)
+def test_a_decay_brings_its_own_dimensions_named_after_both(decay: str, own: list[str]) -> None:
+    assert list(EVERYTHING.dimensions(decay)) == SHARED + own
+
+
+def test_where_nothing_is_said_the_usual_decays_and_wide_ranges_are_searched() -> None:
+    space = SearchSpace()
+    assert space.decays == ("constant", "linear", "cosine", "wsd")
+    assert space.initial_lr == Range(1e-5, 1e-1, log=True)
+    assert space.warmup_ratio == Range(0.0, 0.3)
+    assert space.dimensions("wsd")["wsd.decay_ratio"] == Range(0.1, 0.6)
+    assert [n for n, d in space.dimensions("cosine").items() if not isinstance(d, Fixed)] == [
+        "initial_lr",
+        "warmup_ratio",
+    ]
+
+
+def test_each_field_takes_a_range_a_list_or_one_value() -> None:
+    space = SearchSpace(
+        initial_lr={"low": 1e-4, "high": 1}, warmup_ratio=[0, 0.1], decay=["linear"], final_lr_ratio={"low": 0, "high": 1}
+    )
+    assert space.initial_lr == Range(1e-4, 1, log=True)
+    assert space.warmup_ratio == Choice((0, 0.1))
+    assert space.decay == Fixed("linear")
+    assert space.final_lr_ratio == Range(0, 1, log=False)
+    assert SearchSpace(initial_lr=Range(1, 2)).initial_lr == Range(1, 2)
+
+
+@pytest.mark.parametrize("name", ["initial_lr", "gamma", "warmup_start_ratio"])
+def test_orders_of_magnitude_are_searched_unless_the_range_says_otherwise(name: str) -> None:
+    bounds = {"low": 0.1, "high": 0.9}
+    assert getattr(SearchSpace(decay="step", **{name: bounds}), name).log
+    assert not getattr(SearchSpace(decay="step", **{name: {**bounds, "log": False}}), name).log
+    assert SearchSpace(warmup_ratio={**bounds, "log": True}).warmup_ratio.log
+
+
+@pytest.mark.parametrize("cycles", [{"low": 1, "high": 5}, Range(1, 5), Range(1.0, 5.0)])
+def test_cycles_are_whole_in_every_form_of_a_range(cycles: Any) -> None:
+    assert SearchSpace(decay="cosine_restarts", num_cycles=cycles).num_cycles == Range(1, 5, whole=True)
+
+
+@given(params=points())
+def test_params_of_inverts_schedule(params: dict[str, Any]) -> None:
+    schedule = EVERYTHING.schedule(params)
+    found = EVERYTHING.params_of(schedule, total_steps=10**6)
+    assert found is not None
+    assert EVERYTHING.schedule(found) == (
+        schedule if schedule.warmup_steps_of(10**6) else EVERYTHING.schedule({**params, **_no_warmup(found)})
+    )
+    if schedule.warmup_steps_of(10**6):
+        assert found == params
+
+
+def _no_warmup(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: params[name] for name in ("warmup", "warmup_start_ratio")}
+
+
+def test_what_is_fixed_is_no_parameter() -> None:
+    space = SearchSpace(initial_lr=0.1, decay="wsd", decay_ratio=0.2)
+    schedule = space.schedule({"decay": "wsd", "warmup_ratio": 0.1})
+    assert schedule == Schedule(initial_lr=0.1, warmup_ratio=0.1, decay="wsd", decay_ratio=0.2)
+    assert space.params_of(schedule, total_steps=100) == {"warmup_ratio": 0.1}
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        Schedule(initial_lr=1.0, warmup_ratio=0.1, decay="cosine"),
+        Schedule(initial_lr=1e-3, warmup_ratio=0.4, decay="cosine"),
+        Schedule(initial_lr=1e-3, decay="inverse_sqrt"),
+        Schedule(initial_lr=1e-3, decay="cosine", final_lr_ratio=0.1),
+        Schedule(initial_lr=1e-3, warmup_ratio=0.1, warmup="cosine"),
+        Schedule(initial_lr=1e-3, decay="wsd", decay_ratio=0.05),
+    ],
+    ids=str,
+)
+def test_a_schedule_outside_of_the_space_has_no_params(schedule: Schedule) -> None:
+    assert SearchSpace().params_of(schedule, total_steps=100) is None
+
+
+def test_a_warmup_in_steps_becomes_a_ratio() -> None:
+    params = SearchSpace().params_of(Schedule(initial_lr=1e-3, warmup_steps=30), total_steps=100)
+    assert params == {"decay": "constant", "initial_lr": 1e-3, "warmup_ratio": 0.3}
+
+
+def test_a_hair_outside_by_rounding_is_clipped_into_the_range() -> None:
+    params = SearchSpace().params_of(Schedule(initial_lr=0.1 * (1 + 1e-12), warmup_ratio=0.3 + 1e-12), total_steps=100)
+    assert params == {"decay": "constant", "initial_lr": 0.1, "warmup_ratio": 0.3}
+
+
+def test_the_same_warmup_in_whole_steps_is_the_choice() -> None:
+    space = SearchSpace(warmup_ratio=[0.0, 0.06, 0.1])
+    params = space.params_of(Schedule(initial_lr=1e-3, warmup_ratio=20 / 330), total_steps=330)
+    assert params == {"decay": "constant", "initial_lr": 1e-3, "warmup_ratio": 0.06}
+    assert space.params_of(Schedule(initial_lr=1e-3, warmup_ratio=21 / 330), total_steps=330) is None
+
+
+def test_without_warmup_its_shape_does_not_matter() -> None:
+    schedule = Schedule(initial_lr=1e-3, warmup="exponential", warmup_start_ratio=0.3)
+    assert SearchSpace().params_of(schedule, total_steps=100) is not None
+
+
+@pytest.mark.parametrize("space", [SearchSpace(), EVERYTHING, SearchSpace(initial_lr=0.1, decay="step", gamma=[0.1, 0.5])])
+def test_from_dict_inverts_to_dict(space: SearchSpace) -> None:
+    assert SearchSpace.from_dict(space.to_dict()) == space
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"initial_lr": {"low": math.nan, "high": 1}}, r"space\.initial_lr: low must be a finite number, got nan"),
+        ({"initial_lr": {"low": 1, "high": math.inf}}, "high must be a finite number, got inf"),
+        ({"initial_lr": {"low": True, "high": 2}}, "low must be a finite number, got True"),
+        ({"initial_lr": {"low": "1e-5x", "high": 2}}, "low must be a finite number, got '1e-5x'"),
+        ({"initial_lr": {"low": 1, "high": 10**400}}, "high must be a finite number"),
+        ({"initial_lr": {"low": 0.1, "high": 0.1}}, r"low must be less than high, got low=0\.1 and high=0\.1"),
+        ({"initial_lr": {"low": 1, "high": 0.1}}, "low must be less than high"),
+        ({"initial_lr": {"low": 0, "high": 1}}, "a log range needs low greater than 0, got low=0: .* say log: false"),
+        ({"initial_lr": {"low": 0, "high": 1, "log": False}}, "initial_lr must be greater than 0, got 0"),
+        ({"initial_lr": {"low": 1, "high": 2, "log": "yes"}}, "log must be true or false, got 'yes'"),
+        ({"initial_lr": {"low": 1}}, "a range needs low and high"),
+        ({"initial_lr": {"low": 1, "hihg": 2}}, "unknown key of a range 'hihg': did you mean 'high'"),
+        ({"initial_lr": []}, "a list of choices must not be empty"),
+        ({"initial_lr": [0.1, 0.2, 0.1]}, r"must not repeat a value, got \[0\.1, 0\.2, 0\.1\]"),
+        ({"initial_lr": [[0.1], [0.2]]}, "choices must be words or numbers"),
+        ({"initial_lr": None}, r"space\.initial_lr: must be a range with low and high, a list of choices, or one value"),
+        ({"initial_lr": "fast"}, "initial_lr must be greater than 0, got 'fast'"),
+        ({"initial_lr": True}, "initial_lr must be greater than 0, got True"),
+        ({"initial_lr": [0.1, -1, 0.2]}, "initial_lr must be greater than 0, got -1"),
+        ({"initial_lr": [0.1, math.nan, 0.2]}, "initial_lr must be greater than 0, got nan"),
+        ({"warmup_ratio": [0.0, 1.5, 0.1]}, r"warmup_ratio must be in \[0, 1\), got 1\.5"),
+        ({"warmup_ratio": {"low": 0, "high": 1}}, r"warmup_ratio must be in \[0, 1\), got 1"),
+        ({"warmup_ratio": {"low": -0.1, "high": 0.5}}, r"warmup_ratio must be in \[0, 1\), got -0\.1"),
+        ({"warmup_ratio": 1.2}, r"warmup_ratio must be in \[0, 1\), got 1\.2"),
+        ({"warmup_ratio": {"low": 0, "high": 0.5}}, r"warmup_ratio and decay_ratio must add up to at most 1"),
+        ({"decay": "wsd", "warmup_ratio": [0.5, 0.1], "decay_ratio": [0.1, 0.6]}, "must add up to at most 1"),
+        ({"decay": ["linear", "cosin"]}, r"space\.decay: unknown decay 'cosin': did you mean 'cosine'"),
+        ({"decay": ["linear", "cosine", 3, "wsd"]}, "unknown decay 3"),
+        ({"decay": {"low": 1, "high": 2}}, "takes a list of words: constant, linear"),
+        ({"decay": []}, "must not be empty"),
+        ({"decay": ["linear", "linear"]}, "must not repeat"),
+        ({"warmup": "lniear"}, r"space\.warmup: unknown warmup 'lniear': did you mean 'linear'"),
+        ({"decay": "wsd", "cooldown": "sqrt"}, r"space\.cooldown: unknown cooldown 'sqrt'"),
+        ({"decay": "linear", "power": 2}, r"space\.power is given, but none of the decays searched has it"),
+        ({"gamma": {"low": 0.1, "high": 0.5}}, r"space\.gamma is given, but none of the decays"),
+        ({"decay": "step", "gamma": {"low": 0.1, "high": 1.5}}, r"gamma must be in \(0, 1\]"),
+        ({"decay": "cosine_restarts", "num_cycles": {"low": 1.5, "high": 4}}, "low and high must be whole numbers"),
+        ({"decay": "cosine_restarts", "num_cycles": [1, 2.5, 3]}, "num_cycles must be a whole number"),
+        ({"warmup": "exponential"}, "warmup 'exponential' cannot start at 0"),
+        ({"warmup": ["exponential", "linear"], "warmup_start_ratio": [0.1, 0]}, "'exponential' cannot start at 0"),
+        ({"warmup": ["linear", "exponential", "cosine"]}, "'exponential' cannot start at 0"),
+        ({"final_lr_ratio": {"low": 0, "high": 2}}, r"final_lr_ratio must be in \[0, 1\]"),
+        ({"warmup_rato": 0.1}, "unknown key of space 'warmup_rato': did you mean 'warmup_ratio'"),
+        ({1: 2}, "unknown key of space 1"),
+    ],
+)
+def test_what_no_schedule_allows_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        SearchSpace.from_dict(fields)
+
+
+@given(
+    warmup_ratio=st.lists(st.floats(0, 0.99), min_size=1, max_size=4, unique=True),
+    decay_ratio=st.lists(st.floats(0.01, 1), min_size=1, max_size=4, unique=True),
+    data=st.data(),
+)
+def test_a_space_that_is_accepted_holds_nothing_but_schedules(
+    warmup_ratio: list[float], decay_ratio: list[float], data: st.DataObject
+) -> None:
+    try:
+        space = SearchSpace(decay=["wsd", "linear"], warmup_ratio=warmup_ratio, decay_ratio=decay_ratio)
+    except SettingsError:
+        assert max(warmup_ratio) + max(decay_ratio) > 1
+    else:
+        space.schedule(data.draw(points(space)))

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sample_jobs as jobs
+from filelock import FileLock
+
+import autowarm
+from autowarm import Schedule, SearchSpace, TuneResult
+from autowarm.errors import JobError, SettingsError, StudyError
+from autowarm.record import TrialRecord, read_jsonl
+from autowarm.study.database import read_records
+
+SPACE = {"initial_lr": {"low": 1e-3, "high": 0.3}, "decay": ["constant", "linear", "wsd"]}
+
+
+def tune(job: Any, out: Path, **arguments: Any) -> TuneResult:
+    given: dict[str, Any] = {"n_trials": 6, "n_jobs": 1, "progress": False, "name": "test", "space": SPACE}
+    return autowarm.tune(job, out=out, **{**given, **arguments})
+
+
+def comparable(records: tuple[TrialRecord, ...]) -> list[TrialRecord]:
+    return [replace(record, seconds=0.0) for record in records]
+
+
+def test_a_study_finds_a_schedule_and_leaves_its_results(tmp_path: Path) -> None:
+    result = tune("sample_jobs:build", tmp_path)
+    searched = [r for r in result.records if r.role == "search"]
+    assert len(searched) == 6
+    best = min((r for r in searched if r.value is not None), key=lambda r: r.value or 0.0)
+    assert result.best_schedule == best.schedule
+    assert result.best(total_steps=40) == best.schedule
+    today = Schedule(initial_lr=0.01, warmup_ratio=0.0, decay="constant")
+    assert searched[0].schedule == today, "what the job has today is tried first"
+    checks = {(r.role, r.seed) for r in result.records if r.role != "search"}
+    assert checks == {("baseline", 1), ("confirm", 1)}
+    assert len(result.to_pandas()) == 8
+    names = {path.name for path in tmp_path.iterdir()} - {".lock"}
+    assert names == {"study.yaml", "study.db", "trials.jsonl", "trials.csv", "report.md", "report.png"}
+    assert read_jsonl(tmp_path / "trials.jsonl") == list(result.records)
+    assert sorted(read_records(tmp_path), key=lambda r: (r.role, r.trial)) == sorted(
+        result.records, key=lambda r: (r.role, r.trial)
+    )
+    assert searched[0].versions is not None
+    assert "torch" in searched[0].versions
+
+
+def test_a_sequential_study_repeats_exactly_also_when_it_goes_on_in_parts(tmp_path: Path) -> None:
+    whole = tune("sample_jobs:build", tmp_path / "whole", n_trials=14, confirm_seeds=0)
+    tune("sample_jobs:build", tmp_path / "parts", n_trials=5, confirm_seeds=0)
+    parts = tune("sample_jobs:build", tmp_path / "parts", n_trials=14, confirm_seeds=0)
+    assert comparable(parts.records) == comparable(whole.records)
+    other = tune("sample_jobs:build", tmp_path / "other", n_trials=14, confirm_seeds=0, seed=1)
+    assert [r.label for r in other.records] != [r.label for r in whole.records]
+
+
+def test_a_finished_study_is_not_run_again(tmp_path: Path) -> None:
+    first = tune("sample_jobs:build", tmp_path)
+    again = tune("sample_jobs:build", tmp_path)
+    assert again.records == first.records
+
+
+def test_every_horizon_is_a_study_of_its_own(tmp_path: Path) -> None:
+    result = tune(
+        "sample_jobs:build", tmp_path, n_trials=3, total_steps=[20, 40], dataset_size=[16, 64], confirm_seeds=0
+    )
+    assert {(r.horizon, r.role) for r in result.records} == {
+        ((steps, size), "search") for steps in (20, 40) for size in (16, 64)
+    }
+    assert len(result.records) == 12
+    assert result.best(total_steps=20, dataset_size=16) is not None
+    with pytest.raises(StudyError, match="total_steps 30"):
+        result.best(total_steps=30)
+    connection = sqlite3.connect(tmp_path / "study.db")
+    names = {name for (name,) in connection.execute("SELECT study_name FROM studies")}
+    connection.close()
+    searches = {f"test steps={steps} examples={size}" for steps in (20, 40) for size in (16, 64)}
+    assert names == searches | {f"{name} checks" for name in searches}
+
+
+def test_a_scheduler_that_is_no_schedule_runs_as_it_is_as_the_baseline(tmp_path: Path) -> None:
+    result = tune(lambda: jobs.build(scheduler="onecycle"), tmp_path, n_trials=2, confirm_seeds=0)
+    (baseline,) = (r for r in result.records if r.role == "baseline")
+    assert (baseline.schedule, baseline.label, baseline.outcome) == (None, "today: OneCycleLR", "COMPLETE")
+
+
+def test_diverged_trials_are_kept_apart_and_the_study_goes_on(tmp_path: Path) -> None:
+    space = {"initial_lr": {"low": 0.01, "high": 30.0}, "decay": "constant"}
+    result = tune("sample_jobs:build", tmp_path, n_trials=10, total_steps=200, space=space, confirm_seeds=0)
+    outcomes = {r.outcome for r in result.records}
+    assert {"COMPLETE", "DIVERGED"} <= outcomes
+    assert result.best_schedule.initial_lr < 1.0
+
+
+def test_when_all_diverge_the_error_says_which_bound_to_move(tmp_path: Path) -> None:
+    space = {"initial_lr": {"low": 10.0, "high": 30.0}, "decay": "constant"}
+    with pytest.raises(StudyError, match=r"(?i)all 3 trials diverged; .*lower space.initial_lr.low"):
+        tune("sample_jobs:build", tmp_path, n_trials=3, total_steps=100, space=space)
+    assert len(read_jsonl(tmp_path / "trials.jsonl")) == 3
+
+
+class Cursed(jobs.Regression):
+    """Fails in every trial, but not while it is looked at: a look ends before."""
+
+    def training_step(self, batch: jobs.Batch) -> Any:
+        if self.global_step == 20:
+            raise RuntimeError("no luck")
+        return super().training_step(batch)
+
+
+def test_the_same_error_three_times_from_the_start_ends_the_study(tmp_path: Path) -> None:
+    with pytest.raises(
+        StudyError, match=r"first 3 trials failed in the same way: RuntimeError: no luck[\s\S]*Traceback"
+    ):
+        tune(lambda: jobs.build(module=Cursed()), tmp_path)
+    records = read_jsonl(tmp_path / "trials.jsonl")
+    assert [r.outcome for r in records] == ["FAILED"] * 3
+    assert all("no luck" in (r.error or "") for r in records)
+
+
+class Moody(jobs.Regression):
+    """Fails where its learning rate is high."""
+
+    def training_step(self, batch: jobs.Batch) -> Any:
+        if self.global_step == 20 and self.trainer.optimizers[0].param_groups[0]["initial_lr"] > 0.05:
+            raise RuntimeError("too hot")
+        return super().training_step(batch)
+
+
+def test_a_training_that_raises_now_and_then_is_failed_and_the_study_goes_on(tmp_path: Path) -> None:
+    result = tune(lambda: jobs.build(module=Moody()), tmp_path, n_trials=12, confirm_seeds=0)
+    failed = [r for r in result.records if r.outcome == "FAILED"]
+    assert failed
+    assert all(r.reason == "RuntimeError: too hot" for r in failed)
+    assert len(result.records) == 12
+
+
+@pytest.mark.parametrize(
+    ("job", "arguments", "error", "message"),
+    [
+        ("sample_jobs:biuld", {}, JobError, "has no 'biuld'"),
+        ("sample_jobs:build", {"monitor": "acc"}, JobError, "it logs train_loss, val_loss"),
+        ("sample_jobs:manual", {}, JobError, "manual optimization"),
+        ("sample_jobs:unlimited", {}, JobError, "give total_steps"),
+        ("sample_jobs:build", {"dataset_size": 1000}, JobError, "64 training examples"),
+        ("sample_jobs:build", {"n_trials": 0}, SettingsError, "n_trials"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused_before_a_trial_runs(
+    job: str, arguments: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        tune(job, tmp_path, **arguments)
+    assert not (tmp_path / "trials.jsonl").exists()
+
+
+def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
+    tune("sample_jobs:build", tmp_path, n_trials=1, confirm_seeds=0)
+    with pytest.raises(StudyError, match="holds the study 'test', not 'other': choose another --out"):
+        tune("sample_jobs:build", tmp_path, name="other")
+    with pytest.raises(StudyError, match="another study .*monitor 'val_loss' there, 'train_loss' here"):
+        tune("sample_jobs:build", tmp_path, monitor="train_loss")
+
+
+def test_a_folder_belongs_to_one_run_at_a_time(tmp_path: Path) -> None:
+    lock = FileLock(tmp_path / ".lock")
+    with lock, pytest.raises(StudyError, match="another autowarm is tuning"):
+        tune("sample_jobs:build", tmp_path)
+
+
+def test_results_without_their_database_are_put_aside_not_lost(tmp_path: Path) -> None:
+    first = tune("sample_jobs:build", tmp_path, n_trials=2, confirm_seeds=0)
+    (tmp_path / "study.db").unlink()
+    tune("sample_jobs:build", tmp_path, n_trials=1, confirm_seeds=0)
+    assert read_jsonl(tmp_path / "trials.earlier-1.jsonl") == list(first.records)
+    assert len(read_jsonl(tmp_path / "trials.jsonl")) == 1
+
+
+def test_two_jobs_at_once_run_as_many_trials(tmp_path: Path) -> None:
+    result = tune("sample_jobs:build", tmp_path, n_trials=5, n_jobs=2)
+    assert sorted(r.trial for r in result.records if r.role == "search") == list(range(5))
+
+
+def test_a_study_can_be_run_from_another_thread(tmp_path: Path) -> None:
+    found: list[TuneResult] = []
+    thread = threading.Thread(
+        target=lambda: found.append(tune("sample_jobs:build", tmp_path, n_trials=1, confirm_seeds=0))
+    )
+    thread.start()
+    thread.join()
+    assert len(found) == 1
+
+
+def test_a_space_may_be_an_object(tmp_path: Path) -> None:
+    space = SearchSpace(initial_lr=[0.01, 0.1], warmup_ratio=0.1, decay="cosine")
+    result = tune("sample_jobs:build", tmp_path, n_trials=3, space=space, confirm_seeds=0)
+    assert {r.schedule.warmup_ratio for r in result.records if r.schedule} == {0.1}
+
+
+STUDY = """
+name: slow
+job: sample_jobs:slow
+total_steps: 100
+n_trials: 3
+seed: 0
+confirm_seeds: 0
+space: {initial_lr: {low: 1e-3, high: 0.1}, decay: [constant, linear]}
+"""
+
+
+def started(folder: Path, *, n_jobs: int) -> subprocess.Popen[str]:
+    (folder / "slow.yaml").write_text(STUDY)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-m", "autowarm", "tune", "slow.yaml", "--out", "out", "--n_jobs", str(n_jobs)]
+    return subprocess.Popen(command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_a_finished_trial(folder: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / "out" / "study.db").exists() and read_records(folder / "out"):
+            return
+        time.sleep(0.1)
+    raise AssertionError(process.communicate())
+
+
+def trials_of(folder: Path) -> list[TrialRecord]:
+    return sorted(read_records(folder / "out"), key=lambda r: r.trial)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n_jobs", "signals"), [(1, 1), (2, 1), (2, 2)])
+def test_ctrl_c_keeps_what_has_finished_and_tune_again_goes_on(tmp_path: Path, n_jobs: int, signals: int) -> None:
+    process = started(tmp_path, n_jobs=n_jobs)
+    wait_for_a_finished_trial(tmp_path, process)
+    for _ in range(signals):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert "Run the same command to go on" in errors
+    kept = trials_of(tmp_path)
+    assert kept
+    assert read_jsonl(tmp_path / "out" / "trials.jsonl") == read_records(tmp_path / "out")
+    output, errors = started(tmp_path, n_jobs=n_jobs).communicate(timeout=120)
+    assert "best of the search" in output, errors
+    records = trials_of(tmp_path)
+    assert len(records) == 3
+    assert [r for r in records if r.trial in {k.trial for k in kept}] == kept
+    assert len({r.label for r in records}) == 3, "the interrupted schedules were tried again, each once"
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_and_its_report_knows_all_that_had_finished(tmp_path: Path) -> None:
+    process = started(tmp_path, n_jobs=2)
+    wait_for_a_finished_trial(tmp_path, process)
+    process.kill()
+    process.communicate()
+    kept = trials_of(tmp_path)
+    report = subprocess.run(
+        [sys.executable, "-m", "autowarm", "report", "out"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert f"{len(kept)} trial" in report.stdout or "only trial" in report.stdout
+    output, errors = started(tmp_path, n_jobs=2).communicate(timeout=120)
+    assert "best of the search" in output, errors
+    records = trials_of(tmp_path)
+    assert len(records) == 3
+    assert len({r.label for r in records}) == 3
