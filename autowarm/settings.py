@@ -116,6 +116,9 @@ def _from_mapping(data: dict[str, Any], path: Path) -> StudySettings:
     if not isinstance(space, Mapping):
         raise SettingsError(f"space must hold 'key: dimension' lines, got {space!r}")
     data.setdefault("name", name_from(path))
+    if data.get("pruning") is False:
+        # what the `off` of YAML is
+        data["pruning"] = "off"
     data["job"] = read_job(data["job"], root=path.parent)
     data["space"] = SearchSpace.from_dict(space)
     return StudySettings(**data)

@@ -52,9 +52,7 @@ def test_a_study_is_read_with_its_numbers_as_people_write_them(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("job", ["job: train.yaml", "job: {config: train.yaml}"])
-def test_a_path_is_relative_to_the_study_file(
-    job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_is_relative_to_the_study_file(job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "train.yaml").write_text("model: x", encoding="utf-8")
     monkeypatch.chdir("/")
     assert _load(tmp_path, job).job == JobSpec(config=(tmp_path / "train.yaml").resolve())
@@ -123,7 +121,7 @@ def test_a_file_that_is_just_called_study_is_named_after_its_folder(tmp_path: Pa
         ("job: a:b\nmode: minimum", "mode must be min or max, got 'minimum'"),
         ("job: a:b\nmode: [min]", "mode must be min or max"),
         ("job: a:b\npruning: saf", "unknown pruning 'saf': did you mean 'safe'"),
-        ("job: a:b\npruning: off", "unknown pruning False"),
+        ("job: a:b\npruning: true", "unknown pruning True"),
         ("job: a:b\nmonitor: ''", "monitor must be the name of a metric"),
         ("job: a:b\ntotal_steps: [100, 100]", "total_steps must be a number or a list of different numbers"),
         ("job: a:b\ntotal_steps: []", "total_steps must be a number or a list of different numbers"),
@@ -142,6 +140,10 @@ def test_a_file_that_is_just_called_study_is_named_after_its_folder(tmp_path: Pa
 def test_a_bad_study_file_says_what_is_wrong(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=message):
         _load(tmp_path, text)
+
+
+def test_pruning_is_off_without_quotes(tmp_path: Path) -> None:
+    assert _load(tmp_path, "job: a:b\npruning: off").pruning == "off"
 
 
 def test_a_study_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -167,7 +169,9 @@ SCALARS = st.one_of(
     st.sampled_from(["a:b", "a.yaml", "min", "cosine", "wsd", "step", "linear", "://", "\0.yaml"]),
 )
 DATA = st.recursive(
-    SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS | SCALARS, inner, max_size=4), max_leaves=8
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS | SCALARS, inner, max_size=4),
+    max_leaves=8,
 )
 
 
@@ -178,7 +182,7 @@ def _loads_or_says_why(text: str) -> None:
         try:
             load_study(path)
         except SettingsError as e:
-            assert str(path) in str(e)  # noqa: PT017 - both ways are fine
+            assert str(path) in str(e)  # noqa: PT017 - a file may also be fine
 
 
 @given(fields=st.dictionaries(KEYS, DATA, max_size=4), space=st.dictionaries(KEYS, DATA, max_size=3))

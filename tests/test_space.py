@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,7 +71,10 @@ def test_where_nothing_is_said_the_usual_decays_and_wide_ranges_are_searched() -
 
 def test_each_field_takes_a_range_a_list_or_one_value() -> None:
     space = SearchSpace(
-        initial_lr={"low": 1e-4, "high": 1}, warmup_ratio=[0, 0.1], decay=["linear"], final_lr_ratio={"low": 0, "high": 1}
+        initial_lr={"low": 1e-4, "high": 1},
+        warmup_ratio=[0, 0.1],
+        decay=["linear"],
+        final_lr_ratio={"low": 0, "high": 1},
     )
     assert space.initial_lr == Range(1e-4, 1, log=True)
     assert space.warmup_ratio == Choice((0, 0.1))
@@ -84,7 +88,7 @@ def test_orders_of_magnitude_are_searched_unless_the_range_says_otherwise(name: 
     bounds = {"low": 0.1, "high": 0.9}
     assert getattr(SearchSpace(decay="step", **{name: bounds}), name).log
     assert not getattr(SearchSpace(decay="step", **{name: {**bounds, "log": False}}), name).log
-    assert SearchSpace(warmup_ratio={**bounds, "log": True}).warmup_ratio.log
+    assert SearchSpace(decay="linear", warmup_ratio={**bounds, "log": True}).warmup_ratio.log
 
 
 @pytest.mark.parametrize("cycles", [{"low": 1, "high": 5}, Range(1, 5), Range(1.0, 5.0)])
@@ -95,17 +99,12 @@ def test_cycles_are_whole_in_every_form_of_a_range(cycles: Any) -> None:
 @given(params=points())
 def test_params_of_inverts_schedule(params: dict[str, Any]) -> None:
     schedule = EVERYTHING.schedule(params)
-    found = EVERYTHING.params_of(schedule, total_steps=10**6)
+    found = EVERYTHING.params_of(schedule, total_steps=200)
     assert found is not None
-    assert EVERYTHING.schedule(found) == (
-        schedule if schedule.warmup_steps_of(10**6) else EVERYTHING.schedule({**params, **_no_warmup(found)})
-    )
-    if schedule.warmup_steps_of(10**6):
-        assert found == params
-
-
-def _no_warmup(params: dict[str, Any]) -> dict[str, Any]:
-    return {name: params[name] for name in ("warmup", "warmup_start_ratio")}
+    assert np.array_equal(EVERYTHING.schedule(found).lrs(total_steps=200), schedule.lrs(total_steps=200))
+    # without warmup its shape says nothing
+    free = () if schedule.warmup_steps_of(200) else ("warmup", "warmup_start_ratio")
+    assert {**found, **{name: params[name] for name in free}} == params
 
 
 def test_what_is_fixed_is_no_parameter() -> None:
@@ -153,7 +152,9 @@ def test_without_warmup_its_shape_does_not_matter() -> None:
     assert SearchSpace().params_of(schedule, total_steps=100) is not None
 
 
-@pytest.mark.parametrize("space", [SearchSpace(), EVERYTHING, SearchSpace(initial_lr=0.1, decay="step", gamma=[0.1, 0.5])])
+@pytest.mark.parametrize(
+    "space", [SearchSpace(), EVERYTHING, SearchSpace(initial_lr=0.1, decay="step", gamma=[0.1, 0.5])]
+)
 def test_from_dict_inverts_to_dict(space: SearchSpace) -> None:
     assert SearchSpace.from_dict(space.to_dict()) == space
 
@@ -176,7 +177,10 @@ def test_from_dict_inverts_to_dict(space: SearchSpace) -> None:
         ({"initial_lr": []}, "a list of choices must not be empty"),
         ({"initial_lr": [0.1, 0.2, 0.1]}, r"must not repeat a value, got \[0\.1, 0\.2, 0\.1\]"),
         ({"initial_lr": [[0.1], [0.2]]}, "choices must be words or numbers"),
-        ({"initial_lr": None}, r"space\.initial_lr: must be a range with low and high, a list of choices, or one value"),
+        (
+            {"initial_lr": None},
+            r"space\.initial_lr: must be a range with low and high, a list of choices, or one value",
+        ),
         ({"initial_lr": "fast"}, "initial_lr must be greater than 0, got 'fast'"),
         ({"initial_lr": True}, "initial_lr must be greater than 0, got True"),
         ({"initial_lr": [0.1, -1, 0.2]}, "initial_lr must be greater than 0, got -1"),

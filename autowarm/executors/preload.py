@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import gc
 import importlib
 import importlib.machinery
 import json
+import logging
 import os
 import sys
 import sysconfig
@@ -23,6 +25,7 @@ VARIABLE = "AUTOWARM_PRELOAD"
 # Lightning and torch import these at the first fit; found by comparing sys.modules around one.
 ALWAYS = (
     "autowarm.inspection",
+    "autowarm.executors.rehearsal",
     "autowarm.executors.child",
     "lightning.pytorch.cli",
     "torch._dynamo",
@@ -82,12 +85,18 @@ def _imports(file: Path, *, package: str) -> Iterator[str]:
 
 
 def _preload() -> None:
-    sys.path[:] = json.loads(os.environ[VARIABLE])["path"]
-    for name in [*ALWAYS, *json.loads(os.environ[VARIABLE])["modules"]]:
-        # An import that fails here fails again in the trial, where its error is kept.
-        with contextlib.suppress(Exception), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            importlib.import_module(name)
+    given = json.loads(os.environ[VARIABLE])
+    sys.path[:] = given["path"]
+    logging.disable(logging.CRITICAL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in [*ALWAYS, *given["modules"]]:
+            # An import that fails here fails again in the trial, where its error is kept.
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+    logging.disable(logging.NOTSET)
+    # what is here to stay is not for the children's garbage collectors to walk through, which would copy it
+    gc.freeze()
 
 
 if VARIABLE in os.environ:

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from autowarm.planning.price import Price, price_of
+from autowarm.specs import JobInfo
+
+INFO = JobInfo(
+    total_steps=1000,
+    dataset_size=640,
+    batch_size=8,
+    steps_per_epoch=80.0,
+    val_batches=9,
+    step_seconds=0.01,
+    validation_seconds=0.5,
+    fixed_seconds=2.0,
+    lrs=None,
+    scheduler=None,
+    schedule=None,
+    beta2=None,
+    accelerator="cpu",
+)
+
+
+def test_a_run_costs_its_steps_and_a_third_of_its_validation_batches() -> None:
+    price = price_of(INFO, rungs=20, n_trials=10, checks=2, n_jobs=1)
+    assert price.runs == 12
+    assert price.run_cost == pytest.approx(1000 + 20 * 9 / 3)
+    assert price.cost == pytest.approx(12 * 1060)
+
+
+def test_a_run_takes_its_steps_its_validations_and_its_start() -> None:
+    price = price_of(INFO, rungs=20, n_trials=10, checks=2, n_jobs=1)
+    assert price.run_seconds == pytest.approx(2 + 1000 * 0.01 + 20 * 0.5)
+    assert price.seconds == pytest.approx(12 * 22)
+
+
+@pytest.mark.parametrize(("runs", "n_jobs", "rounds"), [(12, 1, 12), (12, 5, 3), (12, 12, 1), (1, 8, 1), (0, 3, 0)])
+def test_runs_at_once_share_the_time_but_not_the_cost(runs: int, n_jobs: int, rounds: int) -> None:
+    price = Price(runs=runs, run_cost=5.0, run_seconds=2.0, n_jobs=n_jobs)
+    assert price.seconds == 2.0 * rounds
+    assert price.cost == 5.0 * runs
