@@ -134,7 +134,7 @@ def _tune(given: Namespace) -> None:
     settings = _settings(given)
     out = Path(given.out) if given.out else default_out(settings)
     result = run_study(settings, out, source=Path(given.study), display=display_for())
-    _print(summary(result.records, out))
+    _print(summary(result.records, out, settings.space.bounds))
 
 
 def _plan(given: Namespace) -> None:

@@ -204,11 +204,9 @@ def display_for(console: Console | None = None) -> Display:
 
 
 def _line(record: TrialRecord, seconds_left: float | None) -> Text:
-    what = f"{record.monitor} {record.value:.4g}" if record.value is not None else record.reason or ""
+    value = f"{record.monitor} {record.value:.4g}  " if record.value is not None else ""
     number = f"trial {record.trial}" if record.role == "search" else f"{record.role} {record.trial}"
+    reason = f": {record.reason}" if record.reason else ""
     left = f"  ({duration(seconds_left)} left)" if seconds_left else ""
-    return Text.assemble(
-        f"{number:>11}  ",
-        (f"{record.outcome:<8}", _STYLES[record.outcome]),
-        f"  {what}  [{record.label}]{left}",
-    )
+    outcome = (f"{record.outcome:<8}", _STYLES[record.outcome])
+    return Text.assemble(f"{number:>11}  ", outcome, f"  {value}{record.label}{reason}{left}")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autowarm.errors import StudyError
+from autowarm.analysis.advice import Bounds
+from autowarm.errors import SettingsError, StudyError
 from autowarm.record import TrialRecord
 from autowarm.report.files import PICTURE, RECORDS, read_results, write_report, write_results
 from autowarm.report.markdown import report_md
+from autowarm.settings import DATABASE, STUDY_FILE
+from autowarm.space import SearchSpace
+from autowarm.yaml_files import read_yaml
 
-# As `autowarm.study.database` names it; that module would load Optuna.
-_DATABASES = ("study.db", "study.db-wal")
+# SQLite's write-ahead log is where a killed run has left its last records.
+_DATABASES = (DATABASE, f"{DATABASE}-wal")
 
 
 def results_of(out: Path) -> list[TrialRecord]:
@@ -27,7 +31,7 @@ def results_of(out: Path) -> list[TrialRecord]:
         from autowarm.study.database import read_records
 
         records = read_records(out)
-        write_results(records, out, name=_name(records, out))
+        write_results(records, out, name=_name(records, out), bounds=_bounds(out))
         return records
     return read_results(out)
 
@@ -50,6 +54,15 @@ def refresh(out: Path) -> str:
 
 def _name(records: list[TrialRecord], out: Path) -> str:
     return records[0].study if records else out.resolve().name
+
+
+def _bounds(out: Path) -> Bounds | None:
+    """Return the bounds of the search, where the folder still has its study file."""
+    try:
+        space = read_yaml(out / STUDY_FILE, SettingsError).get("space", {})
+        return SearchSpace.from_dict(space).bounds if isinstance(space, dict) else None
+    except SettingsError:
+        return None
 
 
 def _database_is_newer(out: Path) -> bool:

@@ -15,6 +15,9 @@ from autowarm.space import SearchSpace
 from autowarm.specs import JobSpec, KeepCallbacks
 from autowarm.yaml_files import read_yaml, to_yaml
 
+# What lies in a study's folder beside its results: the study as it was run, and the database.
+STUDY_FILE = "study.yaml"
+DATABASE = "study.db"
 _JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "args")
 # numpy, and with it Lightning, seeds with 32 bits
 _SEEDS = 2**32

@@ -178,6 +178,12 @@ class SearchSpace:
         """The decays that are searched."""
         return self.decay.values if isinstance(self.decay, Choice) else (self.decay.value,)
 
+    @property
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """(lowest, highest) value searched of the dimensions that every decay has."""
+        ends = {name: _ends(getattr(self, name)) for name in ("initial_lr", "warmup_ratio")}
+        return {name: (min(values), max(values)) for name, values in ends.items() if min(values) < max(values)}
+
     def dimensions(self, decay: str) -> dict[str, Dimension]:
         """Return the dimensions under a decay, without `decay` itself, by the name the sampler knows them by.
 

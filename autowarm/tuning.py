@@ -181,10 +181,10 @@ def run_study(
                     records = [record for study in studies for record in study.records()]
         finally:
             if records:
-                write_results(records, out, name=settings.name)
+                write_results(records, out, name=settings.name, bounds=settings.space.bounds)
     result = TuneResult(tuple(records), out)
     if not any(r.role == "search" and r.outcome == "COMPLETE" for r in records):
-        raise StudyError("no schedule was found: " + " ".join(advise(records)))
+        raise StudyError("no schedule was found: " + " ".join(advise(records, settings.space.bounds)))
     return result
 
 
@@ -201,6 +201,7 @@ def plan_study(settings: StudySettings, display: Display) -> list[HorizonPlan]:
 def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> list[HorizonPlan]:
     """Look at the job at each horizon of a study."""
     plans = []
+    display.title = f"{settings.name}: looking at the job"
     told: set[str] = set()
     for total_steps, dataset_size in settings.horizons:
         spec = TrainingSpec(

@@ -9,12 +9,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from autowarm.errors import StudyError
-from autowarm.settings import StudySettings, name_from, settings_yaml
-from autowarm.study.database import DATABASE
+from autowarm.report.files import RECORDS
+from autowarm.settings import DATABASE, STUDY_FILE, StudySettings, name_from, settings_yaml
 from autowarm.yaml_files import read_yaml
-
-STUDY_FILE = "study.yaml"
-_RESULTS = "trials.jsonl"
 
 
 @contextmanager
@@ -61,7 +58,7 @@ def lay_out(out: Path, settings: StudySettings, source: Path | None) -> str | No
             raise StudyError(f"{out} holds the study {name!r}, not {settings.name!r}: choose another --out")
     if not mine:
         file.write_text(settings_yaml(settings), encoding="utf-8")
-    results = out / _RESULTS
+    results = out / RECORDS
     if settings.storage is None and results.exists() and not (out / DATABASE).exists():
         aside = _unused(results)
         results.rename(aside)

@@ -129,7 +129,8 @@ class Stream(IterableDataset[Any]):
     """Examples without a length."""
 
     def __iter__(self) -> Iterator[Any]:
-        yield from dataset()
+        data = dataset()
+        yield from (data[i] for i in range(len(data)))
 
 
 def stream(max_steps: int = -1) -> Training:

@@ -166,9 +166,9 @@ def test_what_cannot_be_tuned_is_refused_before_a_trial_runs(
 
 def test_a_folder_of_another_study_is_refused(tmp_path: Path) -> None:
     tune("sample_jobs:build", tmp_path, n_trials=1, confirm_seeds=0)
-    with pytest.raises(StudyError, match="holds the study 'test', not 'other': choose another --out"):
+    with pytest.raises(StudyError, match=r"holds the study 'test', not 'other': choose another --out"):
         tune("sample_jobs:build", tmp_path, name="other")
-    with pytest.raises(StudyError, match="another study .*monitor 'val_loss' there, 'train_loss' here"):
+    with pytest.raises(StudyError, match=r"another study .*monitor 'val_loss' there, 'train_loss' here"):
         tune("sample_jobs:build", tmp_path, monitor="train_loss")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from autowarm.analysis.advice import Bounds
 from autowarm.errors import RecordError
 from autowarm.record import TrialRecord, read_jsonl, write_jsonl
 from autowarm.report.markdown import report_md
@@ -17,25 +18,26 @@ REPORT = "report.md"
 PICTURE = "report.png"
 
 
-def write_results(records: Iterable[TrialRecord], out: Path, *, name: str) -> None:
+def write_results(records: Iterable[TrialRecord], out: Path, *, name: str, bounds: Bounds | None = None) -> None:
     """Write `trials.jsonl`, and what is derived from it: `trials.csv`, `report.md` and `report.png`.
 
     Args:
         records: of one study.
         out: the folder, made where it is missing.
         name: the title of the report.
+        bounds: of the search, for the advice; see `autowarm.analysis.advice.advise`.
     """
     records = list(records)
     out.mkdir(parents=True, exist_ok=True)
     write_jsonl(records, out / RECORDS)
-    write_report(records, out, name=name)
+    write_report(records, out, name=name, bounds=bounds)
 
 
-def write_report(records: Sequence[TrialRecord], out: Path, *, name: str) -> None:
+def write_report(records: Sequence[TrialRecord], out: Path, *, name: str, bounds: Bounds | None = None) -> None:
     """Write `trials.csv`, `report.md` and `report.png` into an existing folder, but no `trials.jsonl`."""
     _replace(out / TABLE, to_csv(records))
     draw(records, out / PICTURE)
-    _replace(out / REPORT, report_md(records, name=name, picture=PICTURE))
+    _replace(out / REPORT, report_md(records, name=name, picture=PICTURE, bounds=bounds))
 
 
 def read_results(out: Path) -> list[TrialRecord]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from autowarm.analysis.advice import advise
+from autowarm.analysis.advice import Bounds, advise
 from autowarm.analysis.best import best_record, horizon_words, horizons
 from autowarm.analysis.compare import comparisons
 from autowarm.analysis.spend import spend
 from autowarm.record import TrialRecord
 
 
-def summary(records: Sequence[TrialRecord], out: Path) -> str:
+def summary(records: Sequence[TrialRecord], out: Path, bounds: Bounds | None = None) -> str:
     """Return the end of a study in a few lines.
 
     Args:
         records: of the study.
         out: its folder.
+        bounds: of the search, for the advice.
     """
     lines: list[str] = []
     for horizon in horizons(records):
@@ -43,7 +44,7 @@ def summary(records: Sequence[TrialRecord], out: Path) -> str:
     spent = spend(records)
     outcomes = ", ".join(f"{count} {name}" for name, count in spent.outcomes.items())
     lines += ["", f"Spent {spent.steps:,} training steps, {spent.full_runs:.1f} full runs ({outcomes})."]
-    lines += [f"Note: {sentence}" for sentence in advise(records)]
+    lines += [f"Note: {sentence}" for sentence in advise(records, bounds)]
     lines += [
         f"Results: {out / 'report.md'}, {out / 'report.png'}, {out / 'trials.csv'}",
         f"Next: autowarm export {out} --format yaml -o best.yaml",

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial
 
 from autowarm.errors import RecordError, StudyError
 from autowarm.record import TrialRecord
+from autowarm.settings import DATABASE
 
-DATABASE = "study.db"
 # The user attribute of an Optuna trial that holds its record.
 RECORD = "record"
 Storage: TypeAlias = RDBStorage

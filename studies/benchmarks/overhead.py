@@ -211,9 +211,8 @@ def table(repeats: int) -> list[tuple[str, str, str]]:
             lambda: by_hand(steps, 192, products),
             lambda: through_autowarm(executor, spec_of(slow, steps)),
         )
-        rows.append(
-            (f"a trial of {steps} steps of {hand / steps * 1000:.1f} ms, over Trainer.fit by hand", f"{ours / hand:.3f} x", "1.05 x")
-        )
+        what = f"a trial of {steps} steps of {hand / steps * 1000:.1f} ms, over Trainer.fit by hand"
+        rows.append((what, f"{ours / hand:.3f} x", "1.05 x"))
         hand, ours, theirs = in_turn(
             repeats * 3,
             lambda: by_hand(20, 0, 1),
@@ -248,8 +247,9 @@ def main() -> None:
     sys.path.insert(0, str(HERE))
     lines = ["| | measured | target, at most (two at once: at least) |", "|---|---|---|"]
     lines += ["| " + " | ".join(row) + " |" for row in table(given.repeats)]
-    cpu = f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}"
-    lines += ["", f"{cpu}; torch {torch.__version__}, lightning {lightning.__version__}, Python {platform.python_version()}."]
+    machine = f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}"
+    versions = f"torch {torch.__version__}, lightning {lightning.__version__}, Python {platform.python_version()}"
+    lines += ["", f"{machine}; {versions}."]
     text = "\n".join(lines)
     print(text)
     if given.output:

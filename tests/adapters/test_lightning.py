@@ -22,7 +22,13 @@ SCHEDULE = Schedule(initial_lr=0.2, warmup_ratio=0.25, decay="linear")
 
 
 def fit(module: LightningModule, *callbacks: Any, ckpt_path: Any = None, data: Any = None, **keywords: Any) -> Trainer:
-    settings = {"max_steps": 20, "max_epochs": -1, "accelerator": "cpu", "logger": False, "enable_progress_bar": False}
+    settings: dict[str, Any] = {
+        "max_steps": 20,
+        "max_epochs": -1,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+    }
     settings |= {"enable_model_summary": False, "enable_checkpointing": False, "num_sanity_val_steps": 0, **keywords}
     trainer = Trainer(callbacks=list(callbacks), **settings)
     train = data if data is not None else jobs.loader()

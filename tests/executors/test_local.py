@@ -125,7 +125,8 @@ from autowarm.specs import JobSpec, TrainingSpec
 
 print("the script ran", flush=True)
 if __name__ == "__main__":
-    spec = TrainingSpec(job=JobSpec(factory="sample_jobs:slow"), monitor="val_loss", total_steps=100000, rungs=(100000,))
+    job = JobSpec(factory="sample_jobs:slow")
+    spec = TrainingSpec(job=job, monitor="val_loss", total_steps=100000, rungs=(100000,))
     with LocalExecutor([]) as executor:
         key = executor.start("trial", spec)
         while not list(executor.events(1.0)):
@@ -156,7 +157,7 @@ def test_a_training_ends_when_its_owner_is_killed_and_never_runs_the_owners_scri
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     owner = subprocess.Popen([sys.executable, str(script)], env=env, stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
-    lines = []
+    lines: list[str] = []
     while not (lines and lines[-1].startswith("child")):
         lines.append(owner.stdout.readline())
     child = int(lines[-1].split()[1])

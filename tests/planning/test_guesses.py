@@ -91,7 +91,7 @@ def test_whatever_the_job_follows_its_guesses_are_that_and_different_schedules(
     total_steps: int, warmup_steps: int, decay: Any, beta2: float | None
 ) -> None:
     warmup_ratio = min(warmup_steps, total_steps - 1) / total_steps
-    own = {"decay_ratio": 1 - warmup_ratio} if decay == "wsd" else {}
+    own: dict[str, Any] = {"decay_ratio": 1 - warmup_ratio} if decay == "wsd" else {}
     today = Schedule(initial_lr=0.01, warmup_ratio=warmup_ratio, decay=decay, **own)
     guesses = starting_guesses(info(total_steps=total_steps, schedule=today, beta2=beta2))
     assert guesses["today"].lrs(total_steps=total_steps).tolist() == pytest.approx(

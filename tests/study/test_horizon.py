@@ -220,7 +220,7 @@ def test_a_guess_that_was_killed_before_its_first_step_is_not_lost(open_study: O
     assert study.ask().origin == "sampler"
 
 
-def test_an_interrupted_trial_is_proposed_again_exactly_once(open_study: Open, tell: Tell) -> None:
+def test_an_interrupted_trial_is_proposed_again_exactly_once(open_study: Open) -> None:
     study = open_study()
     proposal = study.ask()
     study.interrupted(proposal.number)
@@ -243,7 +243,7 @@ def _run(study: HorizonStudy, tell: Tell, n: int) -> list[Schedule]:
     return asked
 
 
-N = 24  # the sampler's model starts after 10
+N = 16  # the sampler's model starts after 10
 
 
 def test_a_seeded_study_repeats_exactly(tmp_path: Path, tell: Tell) -> None:
@@ -258,8 +258,8 @@ def test_a_study_that_is_closed_and_opened_again_goes_on_as_if_it_had_not(tmp_pa
 
 def test_a_study_with_an_interrupted_trial_goes_on_as_if_it_had_not(tmp_path: Path, tell: Tell) -> None:
     whole = _sessions(tmp_path / "whole", tell, [N])
-    assert _sessions(tmp_path / "interrupted", tell, [5, 10, N - 15], interrupt=True) == whole
-    assert _sessions(tmp_path / "killed", tell, [5, 10, N - 15], kill=True) == whole
+    assert _sessions(tmp_path / "interrupted", tell, [4, 8, N - 12], interrupt=True) == whole
+    assert _sessions(tmp_path / "killed", tell, [4, 8, N - 12], kill=True) == whole
 
 
 def _sessions(

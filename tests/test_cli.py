@@ -1,0 +1,349 @@
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autowarm.cli import main
+from autowarm.record import TrialRecord
+from autowarm.report.files import RECORDS, write_results
+from autowarm.results import results_of
+from autowarm.schedule import Schedule, load_schedule
+from autowarm.settings import DATABASE
+from autowarm.space import SearchSpace
+from autowarm.study.database import database, quiet_optuna
+from autowarm.study.horizon import HorizonStudy
+
+MakeRecord = Callable[..., TrialRecord]
+Run = Callable[..., tuple[int, str, str]]
+
+AUTOWARM = [sys.executable, "-m", "autowarm"]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Give a function that runs a command in this process: its exit status, output and errors."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def runs(*args: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = 0
+        try:
+            main([str(arg) for arg in args])
+        except SystemExit as e:
+            status = e.code if isinstance(e.code, int) else 1
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return runs
+
+
+def _says(err: str, pattern: str) -> None:
+    """Check that an error is a message, and no traceback."""
+    assert re.search(pattern, err), err
+    assert "Traceback" not in err
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Run the test in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def schedule_file(tmp_path: Path) -> Path:
+    path = tmp_path / "best.yaml"
+    Schedule(initial_lr=0.2, warmup_ratio=0.1, decay="cosine").save(path)
+    return path
+
+
+@pytest.fixture
+def folder(make_record: MakeRecord, tmp_path: Path) -> Path:
+    """Write the results of a study."""
+    out = tmp_path / "results"
+    records = [
+        make_record(trial=0, lr=0.1, value=1.0),
+        make_record(trial=1, lr=0.2, value=0.5),
+        make_record(trial=2, lr=0.3, value=0.7, total_steps=50),
+        make_record(trial=3, outcome="DIVERGED"),
+    ]
+    write_results(records, out, name="demo")
+    return out
+
+
+COMMANDS = {
+    "demo": ["--n_trials", "--seed", "--n_jobs", "--out"],
+    "plan": ["study", "--n_trials", "--seed", "--n_jobs"],
+    "tune": ["study", "--n_trials", "--seed", "--n_jobs", "--storage", "--out"],
+    "report": ["dir"],
+    "export": ["dir", "--format", "--output", "--total_steps", "--dataset_size"],
+    "show": ["file", "--total_steps", "--output"],
+}
+
+
+@pytest.mark.parametrize(("command", "arguments"), COMMANDS.items())
+def test_the_help_of_a_command_names_its_arguments(command: str, arguments: list[str], run: Run) -> None:
+    status, out, err = run(command, "--help")
+    assert (status, err) == (0, "")
+    assert [a for a in arguments if a not in out] == []
+
+
+def test_the_help_names_every_command(run: Run) -> None:
+    status, out, _ = run("--help")
+    assert status == 0
+    assert [c for c in COMMANDS if f"  {c} " not in out] == []
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        [],
+        ["tunee"],
+        ["tune"],
+        ["tune", "a.yaml", "--n_trails", "3"],
+        ["tune", "a.yaml", "--n_trials", "many"],
+        ["show", "a.yaml"],
+        ["show", "a.yaml", "--total_steps", "1.5"],
+    ],
+)
+def test_a_wrong_argument_ends_with_2(args: list[str], run: Run) -> None:
+    status, out, err = run(*args)
+    assert (status, out) == (2, "")
+    _says(err, "error: ")
+
+
+def test_show_draws_the_curve(schedule_file: Path, run: Run) -> None:
+    status, out, err = run("show", schedule_file, "--total_steps", 100)
+    assert (status, err) == (0, "")
+    assert "end of warmup, the peak" in out
+    assert " 10  " in out
+    assert any("\u2801" <= c <= "\u28ff" for c in out)
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_show_draws_a_picture(suffix: str, magic: bytes, schedule_file: Path, run: Run) -> None:
+    picture = schedule_file.with_name(f"curve.{suffix}")
+    assert run("show", schedule_file, "--total_steps", 100, "-o", picture) == (0, f"wrote {picture}\n", "")
+    assert picture.read_bytes().startswith(magic)
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "message"),
+    [
+        ("{initial_lr: 0.1, decay: cosin}", [], "unknown decay 'cosin': did you mean 'cosine'"),
+        ("{initial_lr: 0.1, warmup_ratio: 0.1, warmup_steps: 5}", [], "give only one length of warmup"),
+        ("{initial_lr: [0.1}", [], r"line 1: invalid YAML"),
+        ("{warmup_ratio: 0.1}", [], "a schedule needs an initial_lr"),
+        ("{initial_lr: 0.1, warmup_steps: 200}", [], "warmup_steps=200 must be less than total_steps=100"),
+        ("{initial_lr: 0.1, warmup_epochs: 2}", [], "warmup_epochs=2.0 has no length in steps yet"),
+        ("{initial_lr: 0.1}", ["--total_steps", "0"], "total_steps must be a whole number of at least 1, got 0"),
+        ("{initial_lr: 0.1}", ["-o", "curve.pdf"], "a picture ends in .png or .svg, got 'curve.pdf'"),
+        ("{initial_lr: 0.1}", ["-o", "nowhere/curve.png"], "nowhere/curve.png cannot be written: No such file"),
+    ],
+)
+def test_show_says_in_a_line_what_is_wrong(text: str, args: list[str], message: str, here: Path, run: Run) -> None:
+    status, out, err = run("show", _file(here, text), "--total_steps", 100, *args)
+    assert (status, out) == (1, "")
+    _says(err, f"^autowarm show: .*{message}")
+    assert err.count("\n") == 1
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path, run: Run) -> None:
+    status, _, err = run("show", tmp_path / "nothere.yaml", "--total_steps", 100)
+    assert status == 1
+    _says(err, r"autowarm show: .*nothere\.yaml: there is no such file\n$")
+
+
+def test_report_prints_the_report_and_writes_it_anew(folder: Path, run: Run) -> None:
+    (folder / "report.md").unlink()
+    status, out, err = run("report", folder)
+    assert (status, err) == (0, "")
+    assert out.startswith("# ")
+    assert (folder / "report.md").read_text(encoding="utf-8").rstrip("\n") == out.rstrip("\n")
+
+
+def test_export_prints_a_file_that_is_a_schedule(folder: Path, run: Run, tmp_path: Path) -> None:
+    status, out, _ = run("export", folder)
+    assert status == 0
+    (tmp_path / "x.yaml").write_text(out, encoding="utf-8")
+    assert load_schedule(tmp_path / "x.yaml").initial_lr == 0.2
+
+
+def test_export_writes_a_file_of_the_horizon_and_format_asked_for(folder: Path, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "best.yaml"
+    args = ["export", folder, "--total_steps", 50, "--dataset_size", 1000, "-o", file]
+    assert run(*args) == (0, f"wrote {file}\n", "")
+    assert load_schedule(file).initial_lr == 0.3
+    assert run(*args, "--format", "lightning")[0] == 0
+    assert "autowarm.TunedSchedule" in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--format", "lightnin"], "unknown export format 'lightnin': did you mean 'lightning'"),
+        (["--total_steps", "7"], "no trial was searched at total_steps 7. There are: "),
+        (["-o", "nowhere/best.yaml"], "nowhere/best.yaml cannot be written: No such file"),
+        (["-o", "."], ". cannot be written: Is a directory"),
+    ],
+)
+def test_export_says_in_a_line_what_is_wrong(args: list[str], message: str, folder: Path, run: Run) -> None:
+    status, out, err = run("export", folder, *args)
+    assert (status, out) == (1, "")
+    _says(err, f"^autowarm export: {re.escape(message)}")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["report", "export"])
+def test_a_folder_that_is_no_study_is_an_error(command: str, tmp_path: Path, run: Run) -> None:
+    for path in (tmp_path, tmp_path / "nothere"):
+        status, _, err = run(command, path)
+        assert status == 1
+        _says(err, rf"^autowarm {command}: no trials\.jsonl in .*: is it the folder of a study\?")
+    (tmp_path / RECORDS).write_text('{"a": 1}\n', encoding="utf-8")
+    status, _, err = run(command, tmp_path)
+    assert status == 1
+    _says(err, r"trials\.jsonl, line 1: record version None")
+
+
+def test_a_report_that_cannot_be_written_is_an_error_in_a_line(folder: Path, run: Run) -> None:
+    (folder / "report.md").unlink()
+    (folder / "report.md").mkdir()
+    status, _, err = run("report", folder)
+    assert status == 1
+    _says(err, "^autowarm report: the report cannot be written to .*: Is a directory")
+
+
+def _tell(out: Path, record: TrialRecord) -> None:
+    identity = {"name": "demo", "job": "a:b", "monitor": "val_loss", "mode": "min"}
+    with quiet_optuna(), database(None, out) as storage:
+        study = HorizonStudy(
+            storage, identity=identity, space=SearchSpace(), total_steps=100, dataset_size=None, seed=0
+        )
+        study.ask()
+        study.tell(record)
+
+
+def test_a_database_that_knows_more_than_the_files_is_preferred(make_record: MakeRecord, tmp_path: Path) -> None:
+    record, more = make_record(value=0.5), make_record(trial=1, value=0.25)
+    _tell(tmp_path, record)
+    assert results_of(tmp_path) == [record]
+    assert (tmp_path / RECORDS).is_file()
+    _tell(tmp_path, more)
+    later = time.time() + 10
+    os.utime(tmp_path / DATABASE, (later, later))
+    assert results_of(tmp_path) == [record, more]
+
+
+def test_files_that_are_newer_than_the_database_are_not_made_again(make_record: MakeRecord, tmp_path: Path) -> None:
+    _tell(tmp_path, make_record(value=0.5))
+    write_results([make_record(value=0.75)], tmp_path, name="demo")
+    later = time.time() + 10
+    os.utime(tmp_path / RECORDS, (later, later))
+    assert [r.value for r in results_of(tmp_path)] == [0.75]
+
+
+def test_a_database_that_cannot_be_read_is_an_error_in_a_line(tmp_path: Path, run: Run) -> None:
+    (tmp_path / DATABASE).write_bytes(b"garbage " * 1000)
+    status, _, err = run("report", tmp_path)
+    assert status == 1
+    _says(err, r"^autowarm report: the database .*study\.db cannot be opened: file is not a database\n$")
+
+
+@pytest.mark.parametrize("args", [["show", "best.yaml", "--total_steps", "100"], ["--help"], ["tune", "--help"]])
+def test_a_reader_that_has_seen_enough_sees_no_traceback(args: list[str], schedule_file: Path) -> None:
+    process = subprocess.Popen(
+        [*AUTOWARM, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=schedule_file.parent, env=_environment()
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    # closed before the first word is written
+    process.stdout.close()
+    err = process.stderr.read().decode()
+    process.stderr.close()
+    assert (process.wait(), err) == (0, "")
+
+
+def test_a_terminal_that_has_no_braille_shows_the_rest(schedule_file: Path) -> None:
+    done = subprocess.run(
+        [*AUTOWARM, "show", str(schedule_file), "--total_steps", "100"],
+        capture_output=True,
+        check=True,
+        env={**_environment(), "PYTHONIOENCODING": "ascii"},
+    )
+    assert b"end of warmup, the peak" in done.stdout
+
+
+def _environment() -> dict[str, str]:
+    # a process that does not buffer would see no broken pipe at its end
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return {**kept, "PYTHONPATH": str(Path(__file__).parent.parent)}
+
+
+def _file(folder: Path, text: str) -> Path:
+    path = folder / "bad.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "args", "message"),
+    [
+        ("job: a:b\nn_trails: 3", [], "unknown key 'n_trails': did you mean 'n_trials'"),
+        ("job: nothere.yaml", [], "job: there is no file"),
+        ("job: a:b", ["--n_trials", "0"], "n_trials must be a whole number of at least 1, got 0"),
+        ("job: a:b", ["--seed", "-1"], "seed must be a whole number of at least 0, got -1"),
+    ],
+)
+def test_a_bad_study_is_refused_before_anything_starts(
+    text: str, args: list[str], message: str, here: Path, run: Run
+) -> None:
+    for command in ("plan", "tune"):
+        status, out, err = run(command, _file(here, text), *args)
+        assert (status, out) == (1, "")
+        _says(err, f"^autowarm {command}: .*{message}")
+    assert [p.name for p in here.iterdir()] == ["bad.yaml"]
+
+
+BAD_JOBS = {
+    "job: nothere.jobs:build": r"'nothere\.jobs:build' does not import: there is no module 'nothere' here\. Run from",
+    "job: sample_jobs:buidl": r"module 'sample_jobs' has no 'buidl'; it has .*build",
+    "job: {factory: 'sample_jobs:build', args: {nothing: 1}}": "nothing",
+    "job: sample_jobs:build\nmonitor: val_los": r"'?val_los'?.*val_loss",
+    "job: sample_jobs:manual": "manual optimization",
+    "job: sample_jobs:unlimited": "the number of optimizer steps cannot be known.*give total_steps",
+    "job: sample_jobs:by_time": "stops by max_time: give total_steps",
+    "job: sample_jobs:not_a_training": r"must return autowarm\.Training\(module=\.\.\., .*got str",
+}
+
+
+@pytest.mark.parametrize("command", ["plan", "tune"])
+@pytest.mark.parametrize(("text", "message"), BAD_JOBS.items(), ids=[text.partition(":")[2] for text in BAD_JOBS])
+def test_a_job_that_cannot_be_tuned_says_what_to_do(
+    command: str, text: str, message: str, here: Path, run: Run
+) -> None:
+    status, out, err = run(command, _file(here, text))
+    assert (status, out) == (1, "")
+    if "nothing" in message:  # an error of the job's own code comes with where it happened
+        assert re.search(rf"^autowarm {command}: .*{message}", err), err
+    else:
+        _says(err, f"^autowarm {command}: .*{message}")
+
+
+def test_plan_says_what_would_be_searched_and_its_price(tmp_path: Path, run: Run) -> None:
+    status, out, _ = run(
+        "plan", _file(tmp_path, "job: sample_jobs:build\nspace: {decay: [linear, wsd]}"), "--n_jobs", 1
+    )
+    assert status == 0
+    assert re.search(r"^  decay +linear, wsd$", out, re.MULTILINE)
+    assert re.search(r"^  wsd\.decay_ratio +0\.1 to 0\.6$", out, re.MULTILINE)
+    assert "A trial: 40 steps, 64 examples, 8 examples a step, 5 epochs, on cpu" in out
+    assert "today's schedule: lr 0.01, no warmup, constant" in out
+    assert "at most 42 runs, 1 at once" in out
