@@ -60,10 +60,7 @@ def run_trial(spec: TrainingSpec, link: Link | None = None) -> TrialResult:
     error: str | None = None
     try:
         training = prepare(spec)
-        callbacks: list[Callback] = [watcher]
-        if spec.schedule is not None:
-            callbacks.insert(0, TunedSchedule(spec.schedule, total_steps=spec.total_steps))
-        fit(training, spec, callbacks)
+        fit(training, spec, [watcher])
         outcome, reason = watcher.verdict()
     except Ended as e:
         outcome, reason = e.outcome, e.reason
@@ -146,7 +143,9 @@ def _isolated(run: Callable[[], Any]) -> Callable[[], Any]:
 
 
 class Watcher(Callback):
-    """Watches one training: its losses, its rungs, and what its owner says.
+    """Steers and watches one training: its schedule, its losses, its rungs, and what its owner says.
+
+    One callback does it all: Lightning calls every hook of every callback at every step.
 
     Attributes:
         step: optimizer steps done.
@@ -172,6 +171,12 @@ class Watcher(Callback):
         self._micro_losses: list[float] = []
         self._losses: list[float] = []
         self._told = 0.0
+        self._steering = TunedSchedule(spec.schedule, spec.total_steps) if spec.schedule is not None else None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the trial's schedule in the place of the job's."""
+        if self._steering is not None:
+            self._steering.on_fit_start(trainer, pl_module)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Keep the gradient norm of the steps that the curve keeps."""

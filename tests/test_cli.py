@@ -16,7 +16,6 @@ from autowarm.report.files import RECORDS, write_results
 from autowarm.results import results_of
 from autowarm.schedule import Schedule, load_schedule
 from autowarm.settings import DATABASE
-from autowarm.settings import DATABASE
 from autowarm.space import SearchSpace
 from autowarm.study.database import database, quiet_optuna
 from autowarm.study.horizon import HorizonStudy

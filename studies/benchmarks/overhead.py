@@ -2,8 +2,8 @@
 
     python studies/benchmarks/overhead.py [--repeats 5] [-o studies/benchmarks/overhead.md]
 
-By hand and through autowarm are measured in turn, so that a neighbour on the machine disturbs both; the median of the
-repeats counts. Times are wall times, on one thread.
+By hand and through autowarm are measured in turn, so that a neighbour on the machine disturbs both; the median over the
+pairs counts. Times are wall times, on one thread.
 """
 
 from __future__ import annotations
@@ -22,11 +22,9 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch import LightningModule, Trainer, seed_everything
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from lightning.pytorch import Trainer, seed_everything
+from overhead_job import Sleeper, loaders
 
-import autowarm
 from autowarm.executors.local import Done, LocalExecutor, Rung
 from autowarm.pruning import rungs_of
 from autowarm.record import TrialRecord, write_jsonl
@@ -35,60 +33,6 @@ from autowarm.specs import JobSpec, TrainingSpec
 
 HERE = Path(__file__).parent
 SCHEDULE = Schedule(initial_lr=1e-3, warmup_ratio=0.1, decay="cosine")
-
-
-class Sleeper(LightningModule):
-    """A small network whose step takes about as long as it is told to, by multiplying matrices.
-
-    Args:
-        width: of the square matrices; 0 for a step of no work.
-        repeats: products a step.
-    """
-
-    def __init__(self, width: int = 0, repeats: int = 1) -> None:
-        super().__init__()
-        self.layer = nn.Linear(8, 1)
-        self.work = torch.ones(width, width) / max(width, 1)
-        self.repeats = repeats
-
-    def training_step(self, batch: list[Tensor]) -> Tensor:
-        """Return the loss, after the work."""
-        for _ in range(self.repeats if len(self.work) else 0):
-            self.work = self.work @ self.work
-        loss: Tensor = self.layer(batch[0]).square().mean()
-        return loss
-
-    def validation_step(self, batch: list[Tensor]) -> None:
-        """Log the validation loss."""
-        self.log("val_loss", self.layer(batch[0]).square().mean())
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return AdamW."""
-        return torch.optim.AdamW(self.parameters(), lr=1e-3)
-
-
-def loaders() -> tuple[DataLoader[tuple[Tensor, ...]], DataLoader[tuple[Tensor, ...]]]:
-    """Return training data of 100 batches, and validation data of one."""
-    data = torch.randn(800, 8)
-    return DataLoader(TensorDataset(data), batch_size=8), DataLoader(TensorDataset(data[:8]), batch_size=8)
-
-
-def build(width: int = 0, repeats: int = 1) -> autowarm.Training:
-    """Build the job, as a Python factory."""
-    train, val = loaders()
-    return autowarm.Training(module=Sleeper(width, repeats), data=train, val_data=val)
-
-
-class SleeperData(lightning.pytorch.LightningDataModule):
-    """The same data for a LightningCLI file."""
-
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """Return the training data."""
-        return loaders()[0]
-
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """Return the validation data."""
-        return loaders()[1]
 
 
 def by_hand(steps: int, width: int, repeats: int) -> float:
@@ -129,13 +73,14 @@ def through_autowarm(executor: LocalExecutor, spec: TrainingSpec, *, at_once: in
     return time.perf_counter() - started
 
 
-def in_turn(repeats: int, *measures: Callable[[], float]) -> list[float]:
-    """Return the median of each measure, measured in turn."""
-    times: list[list[float]] = [[] for _ in measures]
-    for _ in range(repeats):
-        for i, measure in enumerate(measures):
-            times[i].append(measure())
-    return [statistics.median(t) for t in times]
+def in_turn(repeats: int, *measures: Callable[[], float]) -> list[list[float]]:
+    """Return the times of each measure, measured in turn: the first of each belong together, and so on."""
+    return [list(times) for times in zip(*([m() for m in measures] for _ in range(repeats)), strict=True)]
+
+
+def median_of(of: Callable[..., float], *times: list[float]) -> float:
+    """Return the median over the repeats of a function of the times that belong together."""
+    return statistics.median(of(*together) for together in zip(*times, strict=True))
 
 
 def spec_of(job: JobSpec, steps: int) -> TrainingSpec:
@@ -144,12 +89,10 @@ def spec_of(job: JobSpec, steps: int) -> TrainingSpec:
 
 
 def work_for(seconds: float) -> int:
-    """Return how many products of 192 x 192 matrices take about that long on one thread."""
-    a = torch.ones(192, 192) / 192
-    started = time.perf_counter()
-    for _ in range(200):
-        a = a @ a
-    return max(1, round(seconds / ((time.perf_counter() - started) / 200)))
+    """Return how many products of 192 x 192 matrices make a step take about that long on one thread."""
+    few, many = (statistics.median(by_hand(50, 192, n) for _ in range(3)) / 50 for n in (10, 60))
+    each = (many - few) / 50
+    return max(1, round(10 + (seconds - few) / each))
 
 
 def seconds_of(*command: str) -> float:
@@ -196,7 +139,7 @@ def table(repeats: int) -> list[tuple[str, str, str]]:
     """Measure everything; returns rows of what, measured, target."""
     torch.set_num_threads(1)
     rows = []
-    factory = JobSpec(factory="overhead:build")
+    factory = JobSpec(factory="overhead_job:build")
     config = JobSpec(config=HERE / "overhead.yaml")
     with LocalExecutor([factory, config]) as executor:
         through_autowarm(executor, spec_of(factory, 1))  # starts the forkserver
@@ -207,27 +150,45 @@ def table(repeats: int) -> list[tuple[str, str, str]]:
         slow = replace(factory, args={"width": 192, "repeats": products})
         steps = 400
         hand, ours = in_turn(
-            repeats,
+            repeats * 3,
             lambda: by_hand(steps, 192, products),
             lambda: through_autowarm(executor, spec_of(slow, steps)),
         )
-        what = f"a trial of {steps} steps of {hand / steps * 1000:.1f} ms, over Trainer.fit by hand"
-        rows.append((what, f"{ours / hand:.3f} x", "1.05 x"))
+        what = f"a trial of {steps} steps of {statistics.median(hand) / steps * 1000:.1f} ms, over Trainer.fit by hand"
+        rows.append((what, f"{median_of(lambda h, o: o / h, hand, ours):.3f} x", "1.05 x"))
         hand, ours, theirs = in_turn(
-            repeats * 3,
+            repeats * 6,
             lambda: by_hand(20, 0, 1),
             lambda: through_autowarm(executor, spec_of(factory, 20)),
             lambda: through_autowarm(executor, spec_of(config, 20)),
         )
-        rows.append(("fixed cost of a trial, Python factory", f"{(ours - hand) * 1000:.0f} ms", "60 ms"))
-        rows.append(("fixed cost of a trial, LightningCLI file", f"{(theirs - hand) * 1000:.0f} ms", "200 ms"))
+        rows.append(
+            (
+                "fixed cost of a trial, Python factory",
+                f"{median_of(lambda h, o: o - h, hand, ours) * 1000:.0f} ms",
+                "60 ms",
+            )
+        )
+        rows.append(
+            (
+                "fixed cost of a trial, LightningCLI file",
+                f"{median_of(lambda h, o: o - h, hand, theirs) * 1000:.0f} ms",
+                "200 ms",
+            )
+        )
         cores = len(os.sched_getaffinity(0))
         one, two = in_turn(
             repeats,
             lambda: through_autowarm(executor, spec_of(slow, steps)),
             lambda: through_autowarm(executor, spec_of(slow, steps), at_once=2),
         )
-        rows.append((f"two trials at once over one after the other ({cores} cores)", f"{2 * one / two:.2f} x", "1.8 x"))
+        rows.append(
+            (
+                f"two trials at once over one after the other ({cores} cores)",
+                f"{median_of(lambda a, b: 2 * a / b, one, two):.2f} x",
+                "1.8 x",
+            )
+        )
     rows.append(("import autowarm", f"{statistics.median(import_seconds() for _ in range(repeats)):.3f} s", "0.15 s"))
     with tempfile.TemporaryDirectory() as folder:
         write_records(Path(folder), 1000)
@@ -243,8 +204,6 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="measurements of each, of which the median counts")
     parser.add_argument("-o", "--output", type=Path, help="file to write the table to as well")
     given = parser.parse_args()
-    # the trials' processes import this file by its name
-    sys.path.insert(0, str(HERE))
     lines = ["| | measured | target, at most (two at once: at least) |", "|---|---|---|"]
     lines += ["| " + " | ".join(row) + " |" for row in table(given.repeats)]
     machine = f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}"

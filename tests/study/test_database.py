@@ -11,7 +11,6 @@ import pytest
 from autowarm.errors import StudyError
 from autowarm.record import TrialRecord
 from autowarm.settings import DATABASE
-from autowarm.settings import DATABASE
 from autowarm.space import SearchSpace
 from autowarm.study.database import database, quiet_optuna, read_records, without_password
 from autowarm.study.horizon import HorizonStudy

@@ -126,6 +126,14 @@ def test_a_diverged_trial_before_any_other_is_told_what_it_lost_itself(
     assert _trials(study)[0].value == worst
 
 
+def test_what_a_diverged_trial_lost_is_not_what_the_next_one_is_told(open_study: Open, tell: Tell) -> None:
+    study = open_study()
+    tell(study, study.ask(), outcome="DIVERGED", rungs=((5, 99.0),))
+    tell(study, study.ask(), value=2.0)
+    tell(study, study.ask(), outcome="DIVERGED", rungs=((5, 50.0),))
+    assert [t.value for t in _trials(study)] == [99.0, 2.0, 2.0]
+
+
 def test_a_diverged_trial_that_lost_nothing_finite_is_told_0(open_study: Open, tell: Tell) -> None:
     study = open_study()
     tell(study, study.ask(), outcome="DIVERGED", rungs=(), train_curve=((0, math.nan),))
