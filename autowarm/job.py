@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from autowarm.errors import JobError
+from autowarm.errors import JobError, unknown
 from autowarm.specs import JobSpec, KeepCallbacks
 
 if TYPE_CHECKING:
@@ -179,8 +179,8 @@ def import_object(path: str, what: str) -> Any:
     try:
         return getattr(module, name)
     except AttributeError:
-        near = ", ".join(n for n in vars(module) if not n.startswith("_"))
-        raise JobError(f"{what} {path!r}: module {module_name!r} has no {name!r}; it has {near}") from None
+        own = [n for n, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__]
+        raise JobError(f"{what} {path!r} does not import: {unknown(f'name in {module_name}', name, own)}") from None
 
 
 def trainer_keywords(

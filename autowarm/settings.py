@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -18,6 +19,8 @@ from autowarm.yaml_files import read_yaml, to_yaml
 # What lies in a study's folder beside its results: the study as it was run, and the database.
 STUDY_FILE = "study.yaml"
 DATABASE = "study.db"
+# The first line of a study file that autowarm wrote; one without it is a person's, and is left alone.
+WRITTEN = "# Written by autowarm: this study as it was run last.\n"
 _JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "args")
 # numpy, and with it Lightning, seeds with 32 bits
 _SEEDS = 2**32
@@ -187,21 +190,33 @@ def _config_job(given: dict[str, Any], root: Path) -> JobSpec:
     return JobSpec(**{**given, "config": path})
 
 
-def settings_yaml(settings: StudySettings) -> str:
-    """Format settings as a study file, for the record of what was run."""
+def settings_yaml(settings: StudySettings, *, root: Path) -> str:
+    """Format settings as a study file, for the record of what was run.
+
+    Args:
+        settings: of the study; its storage is left out, since a URL may hold a password.
+        root: the folder of the file, which the path of a LightningCLI file is made relative to.
+    """
     data = {f.name: getattr(settings, f.name) for f in fields(settings)}
     job = settings.job
     given = {key: getattr(job, key) for key in _JOB_KEYS if getattr(job, key)}
-    data["job"] = {**given, **({"config": str(job.config)} if job.config else {"factory": str(job)})}
+    data["job"] = {**given, **({"config": _relative(job.config, root)} if job.config else {"factory": str(job)})}
     data["space"] = settings.space.to_dict()
     for name in ("total_steps", "dataset_size"):
         sizes = list(data[name])
         data[name] = sizes[0] if len(sizes) == 1 else sizes
     if isinstance(settings.keep_callbacks, tuple):
         data["keep_callbacks"] = list(settings.keep_callbacks)
-    # a URL may hold a password
     data.pop("storage")
-    return to_yaml({key: _writable(value) for key, value in data.items() if value is not None})
+    return WRITTEN + to_yaml({key: _writable(value) for key, value in data.items() if value is not None})
+
+
+def _relative(path: Path, root: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, root.resolve())).as_posix()
+    except ValueError:
+        # another drive
+        return str(path)
 
 
 def name_from(path: Path) -> str:

@@ -21,7 +21,7 @@ class Range:
 
     Attributes:
         low: smallest value, and `high`, the largest; finite, low < high.
-        log: search by order of magnitude; low > 0 then.
+        log: search by order of magnitude; low > 0 then. None: as the dimension it is used for has it.
         whole: whole numbers only.
 
     Raises:
@@ -30,7 +30,7 @@ class Range:
 
     low: float
     high: float
-    log: bool = False
+    log: bool | None = None
     whole: bool = False
 
     def __post_init__(self) -> None:
@@ -252,7 +252,7 @@ def _dimension(name: str, value: Any) -> Dimension:
 
 def _read_dimension(name: str, value: Any) -> Dimension:
     if isinstance(value, Range):
-        return replace(value, whole=name in _WHOLE)
+        return replace(value, log=name in _LOG if value.log is None else value.log, whole=name in _WHOLE)
     if isinstance(value, Choice | Fixed):
         return value
     if isinstance(value, Mapping):

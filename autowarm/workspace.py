@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 from autowarm.errors import StudyError
 from autowarm.report.files import RECORDS
-from autowarm.settings import DATABASE, STUDY_FILE, StudySettings, name_from, settings_yaml
+from autowarm.settings import DATABASE, STUDY_FILE, WRITTEN, StudySettings, name_from, settings_yaml
 from autowarm.yaml_files import read_yaml
 
 
@@ -36,13 +36,12 @@ def owned(out: Path) -> Iterator[None]:
 
 
 def lay_out(out: Path, settings: StudySettings, source: Path | None) -> str | None:
-    """Put the study file into an owned folder, and results that have no database aside.
+    """Put the study file into an owned folder, unless a person's is there, and results that have no database aside.
 
     Args:
         out: the folder.
         settings: of the study, as it runs.
-        source: the file that the settings were read from, left alone where it is the folder's own; None for a study
-            from Python.
+        source: the file that the settings were read from; None for a study from Python.
 
     Returns:
         A sentence on what was put aside, if anything was.
@@ -51,13 +50,12 @@ def lay_out(out: Path, settings: StudySettings, source: Path | None) -> str | No
         StudyError: the folder holds another study.
     """
     file = out / STUDY_FILE
-    mine = source is not None and file.exists() and file.samefile(source)
-    if file.exists() and not mine:
+    if file.exists() and not (source is not None and file.samefile(source)):
         name = read_yaml(file, StudyError).get("name", name_from(file))
         if name != settings.name:
             raise StudyError(f"{out} holds the study {name!r}, not {settings.name!r}: choose another --out")
-    if not mine:
-        file.write_text(settings_yaml(settings), encoding="utf-8")
+    if not file.exists() or file.read_text(encoding="utf-8").startswith(WRITTEN):
+        file.write_text(settings_yaml(settings, root=out), encoding="utf-8")
     results = out / RECORDS
     if settings.storage is None and results.exists() and not (out / DATABASE).exists():
         aside = _unused(results)

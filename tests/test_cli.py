@@ -314,7 +314,7 @@ def test_a_bad_study_is_refused_before_anything_starts(
 
 BAD_JOBS = {
     "job: nothere.jobs:build": r"'nothere\.jobs:build' does not import: there is no module 'nothere' here\. Run from",
-    "job: sample_jobs:buidl": r"module 'sample_jobs' has no 'buidl'; it has .*build",
+    "job: sample_jobs:buidl": r"unknown name in sample_jobs 'buidl': did you mean 'build'",
     "job: {factory: 'sample_jobs:build', args: {nothing: 1}}": "nothing",
     "job: sample_jobs:build\nmonitor: val_los": r"'?val_los'?.*val_loss",
     "job: sample_jobs:manual": "manual optimization",

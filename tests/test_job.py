@@ -136,7 +136,7 @@ def test_fast_dev_run_is_no_training_to_tune() -> None:
     [
         ("no_such_module:build", "there is no module 'no_such_module'"),
         ("sample_jobs.inner:build", "there is no module 'sample_jobs.inner'"),
-        ("sample_jobs:biuld", "has no 'biuld'; it has .*build"),
+        ("sample_jobs:biuld", "unknown name in sample_jobs 'biuld': did you mean 'build'?"),
         ("build", "package.module:name"),
     ],
 )

@@ -213,26 +213,29 @@ def test_whatever_text_a_study_file_is_only_a_settings_error_comes_out(text: str
 )
 def test_settings_come_back_from_the_file_that_records_them(changes: dict[str, Any], tmp_path: Path) -> None:
     settings = StudySettings(**{"job": JobSpec(factory="package.jobs:build"), **changes})
-    assert _load(tmp_path, settings_yaml(settings)) == settings
+    assert _load(tmp_path, settings_yaml(settings, root=tmp_path)) == settings
 
 
 def test_a_job_from_a_file_comes_back_wherever_its_record_lies(tmp_path: Path) -> None:
     (tmp_path / "train.yaml").write_text("model: x", encoding="utf-8")
     (tmp_path / "elsewhere").mkdir()
     settings = StudySettings(job=read_job({"config": "train.yaml", "model_class": "a.B"}, root=tmp_path))
-    assert _load(tmp_path / "elsewhere", settings_yaml(settings), "study.yaml").job == settings.job
+    assert (
+        _load(tmp_path / "elsewhere", settings_yaml(settings, root=tmp_path / "elsewhere"), "study.yaml").job
+        == settings.job
+    )
 
 
 def test_a_password_is_never_written(tmp_path: Path) -> None:
     settings = StudySettings(job=JobSpec(factory="a:b"), storage="postgresql://me:hunter2@host/db")
-    assert "hunter2" not in settings_yaml(settings)
-    assert "storage" not in settings_yaml(settings)
-    assert _load(tmp_path, settings_yaml(replace(settings, name="x"))).storage is None
+    assert "hunter2" not in settings_yaml(settings, root=tmp_path)
+    assert "storage" not in settings_yaml(settings, root=tmp_path)
+    assert _load(tmp_path, settings_yaml(replace(settings, name="x"), root=tmp_path)).storage is None
 
 
 def test_a_function_and_arguments_that_yaml_has_no_word_for_are_recorded_as_python_shows_them() -> None:
     job = read_job({"factory": build, "args": {"path": Path("data"), "kind": int}}, root=Path())
     assert read_job(build, root=Path()).factory is build
-    written = yaml.safe_load(settings_yaml(StudySettings(job=job)))["job"]
+    written = yaml.safe_load(settings_yaml(StudySettings(job=job), root=Path()))["job"]
     assert written["factory"].endswith("test_settings:build")
     assert written["args"] == {"path": "data", "kind": "<class 'int'>"}

@@ -61,7 +61,7 @@ def test_where_nothing_is_said_the_usual_decays_and_wide_ranges_are_searched() -
     space = SearchSpace()
     assert space.decays == ("constant", "linear", "cosine", "wsd")
     assert space.initial_lr == Range(1e-5, 1e-1, log=True)
-    assert space.warmup_ratio == Range(0.0, 0.3)
+    assert space.warmup_ratio == Range(0.0, 0.3, log=False)
     assert space.dimensions("wsd")["wsd.decay_ratio"] == Range(0.1, 0.6)
     assert [n for n, d in space.dimensions("cosine").items() if not isinstance(d, Fixed)] == [
         "initial_lr",
@@ -80,7 +80,7 @@ def test_each_field_takes_a_range_a_list_or_one_value() -> None:
     assert space.warmup_ratio == Choice((0, 0.1))
     assert space.decay == Fixed("linear")
     assert space.final_lr_ratio == Range(0, 1, log=False)
-    assert SearchSpace(initial_lr=Range(1, 2)).initial_lr == Range(1, 2)
+    assert SearchSpace(initial_lr=Range(1, 2)).initial_lr == Range(1, 2, log=True)
 
 
 @pytest.mark.parametrize("name", ["initial_lr", "gamma", "warmup_start_ratio"])
@@ -93,7 +93,7 @@ def test_orders_of_magnitude_are_searched_unless_the_range_says_otherwise(name: 
 
 @pytest.mark.parametrize("cycles", [{"low": 1, "high": 5}, Range(1, 5), Range(1.0, 5.0)])
 def test_cycles_are_whole_in_every_form_of_a_range(cycles: Any) -> None:
-    assert SearchSpace(decay="cosine_restarts", num_cycles=cycles).num_cycles == Range(1, 5, whole=True)
+    assert SearchSpace(decay="cosine_restarts", num_cycles=cycles).num_cycles == Range(1, 5, log=False, whole=True)
 
 
 @given(params=points())
@@ -230,3 +230,9 @@ def test_a_space_that_is_accepted_holds_nothing_but_schedules(
         assert max(warmup_ratio) + max(decay_ratio) > 1
     else:
         space.schedule(data.draw(points(space)))
+
+
+def test_a_range_object_is_logarithmic_where_its_dimension_is() -> None:
+    space = SearchSpace(initial_lr=Range(1e-5, 1e-1), warmup_ratio=Range(0.0, 0.2))
+    assert (space.initial_lr.log, space.warmup_ratio.log) == (True, False)
+    assert SearchSpace(initial_lr=Range(1e-5, 1e-1, log=False)).initial_lr.log is False

@@ -148,7 +148,7 @@ def test_a_training_that_raises_now_and_then_is_failed_and_the_study_goes_on(tmp
 @pytest.mark.parametrize(
     ("job", "arguments", "error", "message"),
     [
-        ("sample_jobs:biuld", {}, JobError, "has no 'biuld'"),
+        ("sample_jobs:biuld", {}, JobError, "did you mean 'build'"),
         ("sample_jobs:build", {"monitor": "acc"}, JobError, "it logs train_loss, val_loss"),
         ("sample_jobs:manual", {}, JobError, "manual optimization"),
         ("sample_jobs:unlimited", {}, JobError, "give total_steps"),
@@ -277,3 +277,14 @@ def test_a_killed_study_goes_on_and_its_report_knows_all_that_had_finished(tmp_p
     records = trials_of(tmp_path)
     assert len(records) == 3
     assert len({r.label for r in records}) == 3
+
+
+def test_a_persons_study_file_in_the_folder_is_left_alone_and_ours_is_kept_up_to_date(tmp_path: Path) -> None:
+    theirs = "# mine\nname: test\njob: sample_jobs:build\n"
+    (tmp_path / "study.yaml").write_text(theirs)
+    tune("sample_jobs:build", tmp_path, n_trials=1, confirm_seeds=0)
+    assert (tmp_path / "study.yaml").read_text() == theirs
+    (tmp_path / "study.yaml").unlink()
+    for n_trials in (1, 2):
+        tune("sample_jobs:build", tmp_path, n_trials=n_trials, confirm_seeds=0)
+        assert f"n_trials: {n_trials}" in (tmp_path / "study.yaml").read_text()

@@ -22,10 +22,10 @@ from pathlib import Path
 
 # Carries the names of the modules to the forkserver, which takes no arguments of ours.
 VARIABLE = "AUTOWARM_PRELOAD"
+REHEARSAL = "autowarm.executors.rehearsal"
 # Lightning and torch import these at the first fit; found by comparing sys.modules around one.
 ALWAYS = (
     "autowarm.inspection",
-    "autowarm.executors.rehearsal",
     "autowarm.executors.child",
     "lightning.pytorch.cli",
     "torch._dynamo",
@@ -94,6 +94,8 @@ def _preload() -> None:
             # An import that fails here fails again in the trial, where its error is kept.
             with contextlib.suppress(Exception):
                 importlib.import_module(name)
+        with contextlib.suppress(Exception):
+            importlib.import_module(REHEARSAL).rehearse()
     logging.disable(logging.NOTSET)
     # what is here to stay is not for the children's garbage collectors to walk through, which would copy it
     gc.freeze()

@@ -1,7 +1,7 @@
 """What a trial does first, done once in the forkserver: libraries fill their caches of versions, types and parsers.
 
 Without it every trial would do so again, for tens of milliseconds. There is no backward pass and no CUDA in it: neither
-survives a fork. Importing this module rehearses.
+survives a fork.
 """
 
 from __future__ import annotations
@@ -65,6 +65,3 @@ def rehearse() -> None:
     parameter = torch.nn.Parameter(torch.ones(1))
     parameter.grad = torch.ones(1)
     torch.optim.AdamW([parameter]).step()
-
-
-rehearse()

@@ -20,8 +20,8 @@ def distribution_of(dimension: Range | Choice) -> BaseDistribution:
     if isinstance(dimension, Choice):
         return CategoricalDistribution(list(dimension.values))
     if dimension.whole:
-        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+        return IntDistribution(int(dimension.low), int(dimension.high), log=bool(dimension.log))
+    return FloatDistribution(dimension.low, dimension.high, log=bool(dimension.log))
 
 
 def suggest(trial: optuna.Trial, space: SearchSpace) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def _draw(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:
     if isinstance(dimension, Choice):
         return trial.suggest_categorical(name, list(dimension.values))
     if dimension.whole:
-        return trial.suggest_int(name, int(dimension.low), int(dimension.high), log=dimension.log)
-    return trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
+        return trial.suggest_int(name, int(dimension.low), int(dimension.high), log=bool(dimension.log))
+    return trial.suggest_float(name, dimension.low, dimension.high, log=bool(dimension.log))
 
 
 def sampler_for(*, seed: int, trial: int) -> optuna.samplers.BaseSampler:
