@@ -1,7 +1,7 @@
 """A whole trial, run once in the forkserver: what libraries and Python cache on first use, its children then have.
 
-Versions, types, parsers, and the bytecode that Python specialises as it runs: without the rehearsal every trial would do
-all that again, for tens of milliseconds. There is no backward pass in it and no CUDA: neither survives a fork.
+Versions, types, parsers, and the bytecode that Python specialises as it runs: without the rehearsal every trial would
+do all that again, for tens of milliseconds. There is no backward pass in it and no CUDA: neither survives a fork.
 """
 
 from __future__ import annotations
