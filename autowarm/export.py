@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from typing import Any
 
 from autowarm.analysis.best import Horizon, best_record, horizon_words, horizons, warmup_steps
@@ -54,8 +53,7 @@ def provenance(record: TrialRecord) -> dict[str, Any]:
         "dataset_size": record.dataset_size,
         "batch_size": record.batch_size,
         "seed": record.seed,
-        # what the trial ran with wins over what exports it
-        "versions": {"autowarm": metadata.version("autowarm"), **(record.versions or {})},
+        "versions": dict(record.versions) if record.versions else None,
     }
     return {key: value for key, value in told.items() if value is not None}
 

@@ -105,8 +105,7 @@ def test_the_provenance(make_record: MakeRecord) -> None:
         "versions": {"autowarm": "0.0.7", "torch": "2.13.0"},
     }
     unknown = yaml.safe_load(export(make_record(dataset_size=None)))["provenance"]
-    assert "dataset_size" not in unknown
-    assert set(unknown["versions"]) == {"autowarm"}
+    assert not {"dataset_size", "versions"} & set(unknown)
 
 
 def test_the_overlay_says_where_it_goes(make_record: MakeRecord) -> None:

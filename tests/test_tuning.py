@@ -288,3 +288,24 @@ def test_a_persons_study_file_in_the_folder_is_left_alone_and_ours_is_kept_up_to
     for n_trials in (1, 2):
         tune("sample_jobs:build", tmp_path, n_trials=n_trials, confirm_seeds=0)
         assert f"n_trials: {n_trials}" in (tmp_path / "study.yaml").read_text()
+
+
+def test_a_warmup_module_is_tuned_and_what_it_does_today_is_known(tmp_path: Path) -> None:
+    result = tune("sample_jobs:warmup_module", tmp_path, n_trials=2, confirm_seeds=1, space={"decay": "cosine"})
+    (baseline,) = (r for r in result.records if r.role == "baseline")
+    assert baseline.schedule == Schedule(initial_lr=0.05, warmup_ratio=0.2, decay="cosine")
+    assert result.records[0].schedule == baseline.schedule
+
+
+def test_another_database_holds_the_study_and_goes_on(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    first = tune("sample_jobs:build", tmp_path / "out", n_trials=2, confirm_seeds=0, storage=url)
+    assert not (tmp_path / "out" / "study.db").exists()
+    again = tune("sample_jobs:build", tmp_path / "out", n_trials=3, confirm_seeds=0, storage=url)
+    assert again.records[:2] == first.records
+
+
+def test_more_of_a_metric_can_be_better(tmp_path: Path) -> None:
+    result = tune("sample_jobs:build", tmp_path, n_trials=6, mode="max", confirm_seeds=0, pruning="off")
+    values = {r.value: r.schedule for r in result.records if r.value is not None}
+    assert result.best_schedule == values[max(values)]
