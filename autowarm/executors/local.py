@@ -78,7 +78,7 @@ class LocalExecutor:
         self._context = multiprocessing.get_context("forkserver")
         modules = preload.installed_imports(name for job in jobs for name in job.modules)
         os.environ[preload.VARIABLE] = json.dumps({"path": sys.path, "modules": modules})
-        self._context.set_forkserver_preload([preload.__name__])
+        self._context.set_forkserver_preload(["autowarm.executors.forkserver"])
         self._folder = tempfile.TemporaryDirectory(prefix="autowarm-logs-")
         self._running: dict[int, _Running] = {}
         self._ending: list[ForkServerProcess] = []

@@ -84,7 +84,8 @@ def _imports(file: Path, *, package: str) -> Iterator[str]:
                 yield from (f"{parent}.{alias.name}" for alias in node.names)
 
 
-def _preload() -> None:
+def preload() -> None:
+    """Import and rehearse in the forkserver what its children would otherwise do themselves; see `VARIABLE`."""
     given = json.loads(os.environ[VARIABLE])
     sys.path[:] = given["path"]
     logging.disable(logging.CRITICAL)
@@ -99,7 +100,3 @@ def _preload() -> None:
     logging.disable(logging.NOTSET)
     # what is here to stay is not for the children's garbage collectors to walk through, which would copy it
     gc.freeze()
-
-
-if VARIABLE in os.environ:
-    _preload()
