@@ -14,7 +14,7 @@ export OMP_NUM_THREADS ?= 2
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: .venv/ready  ## tune the warmup of a small character GPT (about 3 minutes on 2 cores)
+demo: .venv/ready  ## tune the warmup of a small character GPT (2 to 3 minutes on 2 cores)
 	$(BIN)/autowarm demo
 
 test: .venv/ready  ## the fast tests

@@ -21,7 +21,7 @@ _DESCRIPTION = """\
 Finds the learning-rate schedule (warmup, peak, decay) for a PyTorch Lightning training.
 
 A first session:
-  autowarm demo                        tune a small character GPT, about 3 minutes on 2 cores
+  autowarm demo                        tune a small character GPT, 2 to 3 minutes on 2 cores
   autowarm plan STUDY.yaml             what a study would search, and what that would cost
   autowarm tune STUDY.yaml             search, and write the results to studies/NAME
   autowarm report DIR                  read the results
@@ -210,7 +210,7 @@ _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace
     "demo": (
         _demo_arguments,
         _demo,
-        "Tune the warmup of a small character GPT on Shakespeare: a real training, about 3 minutes on 2 cores.\n\n"
+        "Tune the warmup of a small character GPT on Shakespeare: a real training, 2 to 3 minutes on 2 cores.\n\n"
         "Ends by training once with the job's plain default (constant lr 1e-3, no warmup) and once with the tuned\n"
         "schedule, on a seed the search has not seen, and prints both losses.",
     ),

@@ -15,7 +15,7 @@ from autowarm.adapters.torch import ScheduleLR
 from autowarm.errors import JobError
 from autowarm.job import NEVER, Training, trainer_keywords
 from autowarm.specs import JobInfo, TrainingSpec
-from autowarm.trial import Ended, fit, metric, prepare
+from autowarm.trial import Ended, fit, limit_epochs, metric, prepare
 
 # Enough for a median time a step; a slow training stops after the time instead.
 _STEPS = 12
@@ -84,6 +84,9 @@ class _Inspector(Callback):
         self._facts: dict[str, Any] = {}
         self._scheduler: Any = None
         self._optimizer: Optimizer | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        limit_epochs(trainer, pl_module, self.spec.total_steps)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._optimizer = the_optimizer(trainer, pl_module)

@@ -55,19 +55,21 @@ class Training:
 
     Attributes:
         module: the LightningModule.
-        data: a LightningDataModule, or the training DataLoader.
+        data: a LightningDataModule, the training DataLoader, or the module itself where it has its own loaders.
         val_data: the validation DataLoader, beside a training DataLoader.
         trainer: keywords of `lightning.pytorch.Trainer`, as the job would pass them.
     """
 
     module: LightningModule
-    data: LightningDataModule | DataLoader[Any]
+    data: LightningDataModule | DataLoader[Any] | LightningModule
     val_data: DataLoader[Any] | None = None
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fit_arguments(self) -> dict[str, Any]:
         """The data as keywords of `Trainer.fit`."""
+        if self.data is self.module:
+            return {}
         if hasattr(self.data, "train_dataloader"):
             return {"datamodule": self.data}
         return {"train_dataloaders": self.data, "val_dataloaders": self.val_data}
@@ -120,6 +122,8 @@ def _from_config(spec: JobSpec, seed: int) -> Training:
         def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
             super().add_arguments_to_parser(parser)
             for name in _RUN_ONLY:
+                if f"--{name}" in parser._option_string_actions:  # noqa: SLF001 - the project has it itself
+                    continue
                 parser.add_argument(f"--{name}", type=Any, default=None)
 
         def instantiate_trainer(self, **kwargs: Any) -> Any:

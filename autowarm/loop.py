@@ -206,7 +206,8 @@ class HorizonLoop:
         result = event.result
         if not isinstance(result, TrialResult):
             result = TrialResult(outcome="FAILED", reason=event.error, error=event.detail)
-        if result.outcome is None:
+        killed = self.interrupts.count > 0 and not isinstance(event.result, TrialResult)
+        if result.outcome is None or killed:
             self._give_up(event.key)
             return
         record = self._record(task, result)

@@ -46,10 +46,10 @@ def refresh(out: Path) -> str:
     records = results_of(out)
     name = _name(records, out)
     try:
-        write_report(records, out, name=name)
+        write_report(records, out, name=name, bounds=_bounds(out))
     except OSError as e:
         raise StudyError(f"the report cannot be written to {out}: {e.strerror or e}") from None
-    return report_md(records, name=name, picture=PICTURE)
+    return report_md(records, name=name, picture=PICTURE, bounds=_bounds(out))
 
 
 def _name(records: list[TrialRecord], out: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -95,7 +97,21 @@ class StudySettings:
     @property
     def identity(self) -> dict[str, str]:
         """What must stay the same for records to belong to one study."""
-        return {"name": self.name, "job": str(self.job), "monitor": self.monitor, "mode": self.mode}
+        job = self.job
+        identity = {
+            "name": self.name,
+            "job": str(job),
+            "classes": ", ".join(path for path in (job.model_class, job.data_class, job.cli_class) if path),
+            "args": json.dumps(_writable(job.args), sort_keys=True, default=str),
+            "monitor": self.monitor,
+            "mode": self.mode,
+            "seed": str(self.seed),
+        }
+        if job.config is not None:
+            # what it says, not how: a comment more is the same job
+            said = json.dumps(read_yaml(job.config, SettingsError), sort_keys=True, default=str)
+            identity["content of the job's file"] = hashlib.sha256(said.encode()).hexdigest()[:12]
+        return identity
 
 
 def load_study(path: Path) -> StudySettings:

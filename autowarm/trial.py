@@ -6,6 +6,7 @@ numbers isolated, watches the training loss for divergence, and ends the trainin
 
 from __future__ import annotations
 
+import math
 import statistics
 import tempfile
 import time
@@ -16,10 +17,11 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.optim import Optimizer
 
-from autowarm.adapters.lightning import TunedSchedule
+from autowarm.adapters.lightning import TunedSchedule, steps_per_epoch_of
 from autowarm.divergence import DivergenceGuard
 from autowarm.errors import AutowarmError, JobError
 from autowarm.job import NEVER, Training, build, take_subset, trainer_keywords
@@ -173,6 +175,10 @@ class Watcher(Callback):
         self._told = 0.0
         self._steering = TunedSchedule(spec.schedule, spec.total_steps) if spec.schedule is not None else None
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Tell the job how many epochs it runs, before it makes its optimizer and scheduler."""
+        limit_epochs(trainer, pl_module, self.spec.total_steps)
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the trial's schedule in the place of the job's."""
         if self._steering is not None:
@@ -182,7 +188,9 @@ class Watcher(Callback):
         """Keep the gradient norm of the steps that the curve keeps."""
         step = self.step + 1
         if step in self._curve_steps:
-            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            # a sparse gradient has no norm that torch would compute
+            gradients = [p.grad for p in parameters if p.grad is not None and not p.grad.is_sparse]
             norm = torch.nn.utils.get_total_norm(gradients)
             self.grad_norms.append((step, float(norm)))
 
@@ -260,6 +268,22 @@ class Watcher(Callback):
         reason = self.link.rung(self.step, value)
         if reason is not None and not last:
             raise Ended("PRUNED", reason)
+
+
+def limit_epochs(trainer: Trainer, module: LightningModule, total_steps: int | None) -> None:
+    """Set a run of `total_steps` to as many epochs as it takes: jobs compute their own schedules from `max_epochs`.
+
+    Where they cannot be known before the training (unsized data, loaders of the module, accumulation that changes), the
+    epochs stay without a limit.
+    """
+    scheduled = any(isinstance(c, GradientAccumulationScheduler) for c in trainer.callbacks)  # type: ignore[attr-defined]
+    if total_steps is None or scheduled or not hasattr(trainer.fit_loop._data_source, "instance"):  # noqa: SLF001
+        return
+    if trainer.fit_loop._data_source.instance is module:  # noqa: SLF001 - its loaders may need its own setup
+        return
+    trainer.fit_loop.setup_data()
+    if 0 < trainer.num_training_batches < float("inf"):
+        trainer.fit_loop.max_epochs = math.ceil(total_steps / steps_per_epoch_of(trainer))
 
 
 def metric(trainer: Trainer, monitor: str) -> float:

@@ -165,14 +165,14 @@ def run_study(
         owned(out),
         quiet_optuna(),
         display or Display() as shown,
-        interrupts() as seen,
         LocalExecutor([settings.job]) as executor,
     ):
         if notice := lay_out(out, settings, source):
             shown.notice(notice)
         plans = look(settings, executor, shown)
         try:
-            with database(settings.storage, out) as storage:
+            # only now: before there is anything to keep, a Ctrl-C may end it at once
+            with interrupts() as seen, database(settings.storage, out) as storage:
                 studies = [_open_study(storage, settings, plan) for plan in plans]
                 try:
                     for plan, study in zip(plans, studies, strict=True):

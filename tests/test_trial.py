@@ -207,3 +207,50 @@ def test_several_devices_are_refused_with_what_to_do() -> None:
     assert result.outcome == "FAILED"
     assert result.reason is not None
     assert "devices: 1" in result.reason
+
+
+class ByEpochs(jobs.Regression):
+    """Computes its own schedule from the Trainer's max_epochs, as many scripts do."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.01)
+        assert self.trainer.max_epochs is not None
+        total = self.trainer.max_epochs * 8
+        linear = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / total)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": linear, "interval": "step"}}
+
+
+def test_a_job_that_computes_its_schedule_from_max_epochs_trains_as_it_does_by_itself() -> None:
+    spec = spec_of(lambda: jobs.build(module=ByEpochs()), schedule=None)
+    seen = jobs.Recorder()
+    fit(prepare(spec), spec, [Watcher(spec, Link()), seen])
+    assert [lrs[0] for lrs in seen.lrs] == pytest.approx([0.01 * (1 - step / 40) for step in range(40)])
+
+
+def test_loaders_of_the_module_itself_serve_too() -> None:
+    class Whole(jobs.Regression):
+        def train_dataloader(self) -> Any:
+            return jobs.loader()
+
+        def val_dataloader(self) -> Any:
+            return jobs.loader(shuffle=False)
+
+    def factory() -> Training:
+        module = Whole()
+        return Training(module=module, data=module, trainer={"accelerator": "cpu"})
+
+    assert run_trial(spec_of(factory)).outcome == "COMPLETE"
+
+
+def test_sparse_gradients_do_not_fail_a_training() -> None:
+    class Sparse(jobs.Regression):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(2, 1, sparse=True)
+
+        def training_step(self, batch: jobs.Batch) -> torch.Tensor:
+            extra: torch.Tensor = self.embedding(torch.zeros(1, dtype=torch.long)).square().sum()
+            return super().training_step(batch) + extra
+
+    result = run_trial(spec_of(lambda: jobs.build(module=Sparse())))
+    assert result.outcome == "COMPLETE", result

@@ -309,3 +309,15 @@ def test_more_of_a_metric_can_be_better(tmp_path: Path) -> None:
     result = tune("sample_jobs:build", tmp_path, n_trials=6, mode="max", confirm_seeds=0, pruning="off")
     values = {r.value: r.schedule for r in result.records if r.value is not None}
     assert result.best_schedule == values[max(values)]
+
+
+def test_a_job_that_has_changed_is_another_study(tmp_path: Path) -> None:
+    config = tmp_path / "user.yaml"
+    text = "model: {class_path: sample_jobs.Regression}\ndata: {class_path: sample_jobs.RegressionData}\n"
+    config.write_text(text + "trainer: {max_steps: 20, accelerator: cpu}\n")
+    tune(config, tmp_path / "out", n_trials=1, confirm_seeds=0)
+    config.write_text("# a comment more\n" + config.read_text())
+    tune(config, tmp_path / "out", n_trials=1, confirm_seeds=0)
+    config.write_text(text + "trainer: {max_steps: 20, accelerator: cpu, gradient_clip_val: 1.0}\n")
+    with pytest.raises(StudyError, match="content of the job's file"):
+        tune(config, tmp_path / "out", n_trials=1, confirm_seeds=0)

@@ -74,6 +74,7 @@ def main(connection: Connection, payload: bytes, log: str) -> None:
     """
     # Ctrl-C reaches the whole group of processes; the owner decides what it means
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # the owner's arguments are not the job's: LightningCLI warns of them, a job might parse them
     sys.argv = sys.argv[:1]
     _redirect(log)

@@ -10,6 +10,7 @@ import contextlib
 import io
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -63,7 +64,9 @@ class RehearsalData(LightningDataModule):
 
 def rehearse() -> TrialResult:
     """Run a trial of a LightningCLI file in this process, and make an optimizer step."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+    # isolating random numbers would initialise CUDA, which no child could use then
+    no_cuda = mock.patch("torch.cuda.is_available", return_value=False)
+    with no_cuda, tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         config = Path(folder) / "job.yaml"
         config.write_text(_CONFIG, encoding="utf-8")
         spec = TrainingSpec(

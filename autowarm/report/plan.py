@@ -20,7 +20,7 @@ def plan_text(settings: StudySettings, plans: list[HorizonPlan]) -> str:
     for name, dimension in [("decay", settings.space.decay), *_dimensions(settings)]:
         lines.append(f"  {name:<26}{_words(dimension)}")
     for plan in plans:
-        lines += ["", *_horizon(plan)]
+        lines += ["", *_horizon(plan, settings)]
     if len(plans) > 1:
         lines += ["", f"All {len(plans)} horizons: {_price(sum(p.price.seconds for p in plans), plans)}"]
     lines += [
@@ -47,7 +47,7 @@ def _words(dimension: Dimension) -> str:
     return f"always {dimension.value}"
 
 
-def _horizon(plan: HorizonPlan) -> list[str]:
+def _horizon(plan: HorizonPlan, settings: StudySettings) -> list[str]:
     info, price = plan.info, plan.price
     data = [f"{info.total_steps:,} steps"]
     if info.dataset_size is not None:
@@ -56,13 +56,17 @@ def _horizon(plan: HorizonPlan) -> list[str]:
         data.append(f"{info.batch_size} examples a step")
     if info.steps_per_epoch:
         data.append(f"{info.total_steps / info.steps_per_epoch:.3g} epochs")
+    params = {n: settings.space.params_of(g, total_steps=info.total_steps) for n, g in plan.guesses.items()}
+    inside = [name for name, found in params.items() if found is not None]
+    outside = [name for name, found in params.items() if found is None]
     own = str(plan.today) if plan.today is not None else f"{info.scheduler}, kept as the baseline to beat"
     return [
         f"A trial: {', '.join(data)}, on {info.accelerator}",
         f"  a step takes {info.step_seconds * 1000:.3g} ms, a validation {info.validation_seconds * 1000:.3g} ms; "
         f"a whole run {duration(price.run_seconds)}",
         f"  today's schedule: {own}",
-        f"  tried first: {', '.join(plan.guesses) or 'nothing'}",
+        f"  tried first: {', '.join(inside) or 'nothing'}"
+        + (f" (outside of the space: {', '.join(outside)})" if outside else ""),
         f"  at most {price.runs} runs, {price.n_jobs} at once: {_price(price.seconds, [plan])}",
     ]
 

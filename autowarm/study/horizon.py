@@ -130,6 +130,11 @@ class HorizonStudy:
         """Fail the trials that a killed run left RUNNING, and propose them again; returns how many."""
         zombies = [t for t in self._search.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
         for zombie in zombies:
+            if RECORD in zombie.user_attrs:
+                # killed between storing the record and telling it
+                self._running[zombie.number] = optuna.Trial(self._search, zombie._trial_id)  # noqa: SLF001
+                self.tell(TrialRecord.from_dict(zombie.user_attrs[RECORD]))
+                continue
             self._give_up(zombie)
         return len(zombies)
 
@@ -179,8 +184,12 @@ class HorizonStudy:
             for t in self._search.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             if t.value is not None and not any(v > 0 for v in t.constraints.values())
         ]
-        # before the first one that trained, what this one lost before it diverged
-        values = feasible or [v for _, v in (*diverged.rungs, *diverged.train_curve) if abs(v) < float("inf")]
+        # before the first one that trained, what this one had reached before it diverged
+        values = feasible or [
+            v
+            for _, v in (*diverged.rungs, *(diverged.train_curve if self.mode == "min" else ()))
+            if abs(v) < float("inf")
+        ]
         return (max if self.mode == "min" else min)(values, default=0.0)
 
     def interrupted(self, number: int) -> None:
