@@ -77,7 +77,11 @@ def main(connection: Connection, payload: bytes, log: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # the owner's arguments are not the job's: LightningCLI warns of them, a job might parse them
     sys.argv = sys.argv[:1]
-    _redirect(log)
+    try:
+        _redirect(log)
+    except FileNotFoundError:
+        # the owner has gone, and its folder of logs with it, before this process was forked
+        os._exit(ORPHANED)
     link = PipeLink(connection)
     try:
         task, spec = cloudpickle.loads(payload)
