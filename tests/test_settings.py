@@ -48,7 +48,8 @@ def test_a_study_is_read_with_its_numbers_as_people_write_them(tmp_path: Path) -
     assert settings.space.initial_lr == Range(3e-4, 1e-1, log=True)
     assert settings.horizons == ((100, 500), (200, 500))
     assert settings.keep_callbacks == ("EarlyStopping",)
-    assert settings.identity == {"name": "mine", "job": "package.jobs:build", "monitor": "val_acc", "mode": "max"}
+    told = {"name": "mine", "job": "package.jobs:build", "monitor": "val_acc", "mode": "max", "seed": "3"}
+    assert settings.identity == {**told, "classes": "", "args": "{}"}
 
 
 @pytest.mark.parametrize("job", ["job: train.yaml", "job: {config: train.yaml}"])
