@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,6 +28,10 @@ _NO_URL = "(not a database URL)"
 _UNREAD = "cannot be read (a password with :, /, @ or { in it must be percent-encoded)"
 # What a database that is open may still raise.
 _FAILURES = (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
+# How long others that make the same database at the same time may take.
+_MAKING_SECONDS = 30.0
+# What SQLite says to a reader of a database that is not made yet.
+_UNMADE = ("no such table", "attempt to write a readonly database")
 
 
 @contextmanager
@@ -40,17 +46,41 @@ def database(url: str | None, out: Path) -> Iterator[Storage]:
         StudyError: the database cannot be opened, or fails later.
     """
     storage = _open(url, out)
-    try:
+    with _closing(storage, without_password(url) or str(out / DATABASE)):
         yield storage
+
+
+@contextmanager
+def _reader(out: Path) -> Iterator[Storage | None]:
+    """Open the database of a folder without changing it; None for one that is still being made.
+
+    Optuna makes what is missing when it opens a database, and would meet the run that is making it.
+    """
+    path = out / DATABASE
+    try:
+        storage = RDBStorage(_sqlite_url(path, read_only=True), skip_table_creation=True)
+    except (*_FAILURES, RuntimeError) as e:
+        if not any(words in _first_line(e) for words in _UNMADE):
+            raise StudyError(f"the database {path} cannot be opened: {_first_line(e)}") from None
+        yield None
+        return
+    with _closing(storage, str(path)):
+        yield storage
+
+
+@contextmanager
+def _closing(storage: Storage, where: str) -> Iterator[None]:
+    try:
+        yield
     except _FAILURES as e:
-        raise StudyError(f"the database {without_password(url) or out / DATABASE} failed: {_first_line(e)}") from None
+        raise StudyError(f"the database {where} failed: {_first_line(e)}") from None
     finally:
         storage.remove_session()
         storage.engine.dispose()
 
 
 def read_records(out: Path) -> list[TrialRecord]:
-    """Read all records from the SQLite database in a study's folder.
+    """Read all records from the SQLite database in a study's folder; one that is still being made holds none.
 
     Raises:
         StudyError: there is no database, or a record in it cannot be read.
@@ -58,7 +88,9 @@ def read_records(out: Path) -> list[TrialRecord]:
     if not (out / DATABASE).is_file():
         raise StudyError(f"there is no {DATABASE} in {out}")
     found: list[TrialRecord] = []
-    with quiet_optuna(), database(None, out) as storage:
+    with quiet_optuna(), _reader(out) as storage:
+        if storage is None:
+            return found
         for summary in storage.get_all_studies():
             trials = storage.get_all_trials(summary._study_id, deepcopy=False)  # noqa: SLF001 - Optuna names none
             found += records_of(trials, where=f"study {summary.study_name!r}")
@@ -90,10 +122,8 @@ def _open(given: str | None, out: Path) -> Storage:
             with closing(sqlite3.connect(path)) as connection:
                 # a write-ahead log commits several times faster, and a dashboard may read meanwhile
                 connection.execute("PRAGMA journal_mode=WAL")
-            # as a URI, since SQLAlchemy and Optuna read the ? and { of a path as theirs; the % of the URI is SQLite's
-            url = f"sqlite:///{path.absolute().as_uri().replace('%', '%25')}?uri=true"
-        options = {"connect_args": {"timeout": _BUSY_SECONDS}} if url.startswith("sqlite") else {}
-        return RDBStorage(url, engine_kwargs=options)
+            url = _sqlite_url(path)
+        return _made(url)
     # RuntimeError: tables of another Optuna; ValueError, LookupError: no URL, and the message may hold the password
     except (*_FAILURES, ImportError, OSError, RuntimeError, ValueError, LookupError) as e:
         if isinstance(e, ValueError | LookupError) or without_password(given) == _NO_URL:
@@ -104,8 +134,34 @@ def _open(given: str | None, out: Path) -> Storage:
         raise StudyError(f"the database {where} cannot be opened: {_first_line(e)}") from None
 
 
+def _sqlite_url(path: Path, *, read_only: bool = False) -> str:
+    # as a URI, since SQLAlchemy and Optuna read the ? and { of a path as theirs; the % of the URI is SQLite's
+    mode = "mode=ro&" if read_only else ""
+    return f"sqlite:///{path.absolute().as_uri().replace('%', '%25')}?{mode}uri=true"
+
+
+def _made(url: str) -> Storage:
+    """Open a database, and make its tables where there are none.
+
+    Optuna's own making fails for all but one of those that begin it at once (a table exists already, a version is
+    entered twice); what is there then is gone on with.
+    """
+    options = {"connect_args": {"timeout": _BUSY_SECONDS}} if url.startswith("sqlite") else {}
+    deadline = time.monotonic() + _MAKING_SECONDS
+    while True:
+        try:
+            return RDBStorage(url, engine_kwargs=dict(options))
+        except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as e:
+            cause = e.__cause__ if isinstance(e, optuna.exceptions.StorageInternalError) else e
+            others = isinstance(cause, sqlalchemy.exc.IntegrityError) or "already exists" in str(cause)
+            if not others or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.05, 0.2))
+
+
 def _first_line(error: Exception) -> str:
     cause = error.__cause__ or error
+    cause = getattr(cause, "orig", None) or cause  # SQLAlchemy puts the class before the words of the database
     return (str(cause).splitlines() or [""])[0]
 
 

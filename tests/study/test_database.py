@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +44,37 @@ def test_every_record_of_a_folder_is_read(make_record: MakeRecord, tmp_path: Pat
     found = read_records(tmp_path)
     assert [(r.role, r.total_steps, r.outcome) for r in found] == [(r.role, r.total_steps, r.outcome) for r in records]
     assert [found[0], found[2]] == [records[0], records[2]]
+
+
+def test_a_reader_leaves_a_database_alone_that_is_still_being_made(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / DATABASE)
+    connection.execute("PRAGMA journal_mode=WAL")
+    assert read_records(tmp_path) == []
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+    connection.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")  # made, and not yet filled
+    connection.commit()
+    assert read_records(tmp_path) == []
+    assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("alembic_version",)]
+    connection.close()
+
+
+MAKER = """
+import sys
+from pathlib import Path
+from autowarm.study.database import database
+folder, name = Path(sys.argv[1]), sys.argv[2]
+(folder / f"{name}.ready").touch()
+while len(list(folder.glob("*.ready"))) < 4: pass
+with database(None, folder) as storage:
+    assert storage.get_all_studies() == []
+"""
+
+
+def test_many_may_make_one_database_at_once(tmp_path: Path) -> None:
+    """Optuna's own making fails for all but one, in several ways."""
+    command = [sys.executable, "-c", MAKER, str(tmp_path)]
+    processes = [subprocess.Popen([*command, str(i)], stderr=subprocess.PIPE, text=True) for i in range(4)]
+    assert [process.communicate(timeout=120)[1] for process in processes] == [""] * 4
 
 
 @pytest.mark.parametrize("name", ["a?b", "{x}", "50%20off", "#1", "with space", "ü", "a;b&c=d"])
