@@ -10,7 +10,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
-from autowarm.adapters.lightning import steps_per_epoch_of, the_optimizer, total_steps_of
+from autowarm.adapters.run_length import steps_per_epoch_of, total_steps_of
+from autowarm.adapters.takeover import the_optimizer
 from autowarm.adapters.torch import ScheduleLR
 from autowarm.errors import JobError
 from autowarm.job import NEVER, Training, trainer_keywords

@@ -6,7 +6,6 @@ numbers isolated, watches the training loss for divergence, and ends the trainin
 
 from __future__ import annotations
 
-import math
 import statistics
 import tempfile
 import time
@@ -17,11 +16,12 @@ from typing import Any, cast
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.optim import Optimizer
 
-from autowarm.adapters.lightning import TunedSchedule, steps_per_epoch_of
+from autowarm.adapters.run_length import epochs_for
+from autowarm.adapters.steering import Steering
+from autowarm.adapters.takeover import disturbance
 from autowarm.divergence import DivergenceGuard
 from autowarm.errors import AutowarmError, JobError
 from autowarm.job import NEVER, Training, build, take_subset, trainer_keywords
@@ -173,7 +173,7 @@ class Watcher(Callback):
         self._micro_losses: list[float] = []
         self._losses: list[float] = []
         self._told = 0.0
-        self._steering = TunedSchedule(spec.schedule, spec.total_steps) if spec.schedule is not None else None
+        self._steering = Steering(spec.schedule, spec.total_steps) if spec.schedule is not None else None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Tell the job how many epochs it runs, before it makes its optimizer and scheduler."""
@@ -185,7 +185,11 @@ class Watcher(Callback):
             self._steering.on_fit_start(trainer, pl_module)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Keep the gradient norm of the steps that the curve keeps."""
+        """Check the learning rate, and keep the gradient norm of the steps that the curve keeps."""
+        if self._steering is not None and self._steering.scheduler is not None:
+            words = disturbance(trainer, self._steering.scheduler)
+            if words is not None:
+                raise JobError(words)
         step = self.step + 1
         if step in self._curve_steps:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -221,6 +225,11 @@ class Watcher(Callback):
                 trainer.val_check_batch = 1
             else:
                 self._report(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on for another epoch where steps are left: a loader may have become shorter on its way."""
+        if self.step < self.spec.total_steps and trainer.max_epochs == trainer.current_epoch + 1:  # type: ignore[operator]
+            trainer.fit_loop.max_epochs = trainer.max_epochs + 1
 
     def on_validation_batch_end(self, *_args: Any, **_keywords: Any) -> None:
         """Count the cost."""
@@ -273,17 +282,15 @@ class Watcher(Callback):
 def limit_epochs(trainer: Trainer, module: LightningModule, total_steps: int | None) -> None:
     """Set a run of `total_steps` to as many epochs as it takes: jobs compute their own schedules from `max_epochs`.
 
-    Where they cannot be known before the training (unsized data, loaders of the module, accumulation that changes), the
-    epochs stay without a limit.
+    Where they cannot be known before the training (unsized data, loaders of the module), the epochs stay unlimited.
     """
-    scheduled = any(isinstance(c, GradientAccumulationScheduler) for c in trainer.callbacks)  # type: ignore[attr-defined]
-    if total_steps is None or scheduled or not hasattr(trainer.fit_loop._data_source, "instance"):  # noqa: SLF001
+    source = getattr(trainer.fit_loop._data_source, "instance", None)  # noqa: SLF001 - Lightning names none
+    # the loaders of a module may need its own setup
+    if total_steps is None or source is None or source is module:
         return
-    if trainer.fit_loop._data_source.instance is module:  # noqa: SLF001 - its loaders may need its own setup
-        return
-    trainer.fit_loop.setup_data()
-    if 0 < trainer.num_training_batches < float("inf"):
-        trainer.fit_loop.max_epochs = math.ceil(total_steps / steps_per_epoch_of(trainer))
+    epochs = epochs_for(trainer, total_steps)
+    if epochs is not None:
+        trainer.fit_loop.max_epochs = epochs
 
 
 def metric(trainer: Trainer, monitor: str) -> float:

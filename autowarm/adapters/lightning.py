@@ -2,64 +2,43 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler, Timer
-from lightning.pytorch.utilities.types import LRSchedulerConfig, OptimizerLRScheduler
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from autowarm.adapters.torch import ScheduleLR, build_scheduler
-from autowarm.errors import JobError, ScheduleError
+from autowarm.adapters.run_length import steps_per_epoch_of, total_steps_of
+from autowarm.adapters.steering import Steering
+from autowarm.adapters.torch import build_scheduler
 from autowarm.schedule import ScheduleLike, load_schedule
 
 
-class TunedSchedule(Callback):
+class TunedSchedule(Steering, Callback):
     """Applies a schedule to any LightningModule with one optimizer, without touching the module.
 
     The schedule is stepped once an optimizer step (after gradient accumulation), and saved in and restored from the
     Trainer's checkpoints. A scheduler of the module's own is set aside with one warning.
 
+    For modules and Trainers of the `pytorch_lightning` package: `autowarm.adapters.pytorch_lightning.TunedSchedule`.
+
     Args:
         schedule: a Schedule, a YAML file that ``autowarm export`` or `Schedule.save` wrote, or a mapping.
-        total_steps: optimizer steps the schedule spans; default: what the Trainer is set to run.
+        total_steps: optimizer steps the schedule spans; default: what the Trainer is set to run. In a longer training
+            the learning rate stays where the schedule ends, with a warning.
+        on_resume: what to do with a checkpoint that was saved with something else than this schedule over this number
+            of steps: `continue` follows the checkpoint's schedule over the checkpoint's steps, `rehorizon` this one at
+            the step reached, `restart` this one from its beginning over the steps that are left. Default: an error.
 
     Raises:
-        ScheduleError: here, when the schedule is not valid; at the start of the fit, when it does not fit into the
-            run, or when the checkpoint resumed from holds no state of it.
+        ScheduleError: here, when an argument is not valid; at the start of the fit, when the schedule does not fit into
+            the run, or when the checkpoint was saved with something else and `on_resume` does not say what to do.
         JobError: at the start of the fit: manual optimization, several optimizers, or a number of steps that cannot
             be known.
     """
-
-    def __init__(self, schedule: ScheduleLike, total_steps: int | None = None) -> None:
-        self.schedule = load_schedule(schedule)
-        self.total_steps = total_steps
-        self._scheduler: ScheduleLR | None = None
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the schedule in the place of the module's own scheduler; the checkpoint is restored after this."""
-        optimizer = the_optimizer(trainer, pl_module)
-        total_steps = self.total_steps if self.total_steps is not None else total_steps_of(trainer)
-        schedule = self.schedule
-        if schedule.warmup_epochs is not None:
-            schedule = schedule.resolved(steps_per_epoch=steps_per_epoch_of(trainer))
-        _set_aside(trainer, optimizer)
-        self._scheduler = build_scheduler(optimizer, schedule, total_steps=total_steps)
-        trainer.strategy.lr_scheduler_configs = [LRSchedulerConfig(self._scheduler, interval="step")]
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Refuse a checkpoint that had nothing to restore the schedule from."""
-        assert self._scheduler is not None  # noqa: S101 - on_fit_start made it
-        if self._scheduler.last_epoch != trainer.global_step:
-            raise ScheduleError(
-                f"the training resumes at step {trainer.global_step}, but its checkpoint holds no state of this "
-                "schedule, so the warmup would start again: resume with the scheduler that the checkpoint was saved "
-                "with, or load only its weights"
-            )
 
 
 class WarmupModule(LightningModule):
@@ -127,85 +106,3 @@ class WarmupModule(LightningModule):
             schedule = schedule.resolved(steps_per_epoch=steps_per_epoch_of(self.trainer))
         scheduler = build_scheduler(optimizer, schedule, total_steps=total_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-
-def the_optimizer(trainer: Trainer, module: LightningModule) -> Optimizer:
-    """Return the one optimizer of a fit that has started.
-
-    Raises:
-        JobError: the module optimizes by hand, or has none or several optimizers.
-    """
-    if not module.automatic_optimization:
-        raise JobError(
-            f"{type(module).__name__} uses manual optimization (automatic_optimization=False), where Lightning never "
-            "steps a scheduler: step autowarm.build_scheduler(...) yourself, after optimizer.step()"
-        )
-    optimizers = trainer.strategy.optimizers
-    if len(optimizers) != 1 or not isinstance(optimizers[0], Optimizer):
-        raise JobError(
-            f"{type(module).__name__} has {len(optimizers)} optimizers; one schedule steers one: "
-            "put the parameters into param groups of one optimizer, whose learning-rate ratios are kept"
-        )
-    return optimizers[0]
-
-
-def total_steps_of(trainer: Trainer) -> int:
-    """Return the optimizer steps that a Trainer is set to run: gradient accumulation and batch limits counted in.
-
-    Raises:
-        JobError: the number cannot be known before the training; says why.
-    """
-    why = None
-    if any(isinstance(c, GradientAccumulationScheduler) for c in _callbacks(trainer)):
-        # estimated_stepping_batches divides by the accumulation of the first epoch
-        if trainer.max_epochs == -1 and trainer.max_steps > 0:
-            return trainer.max_steps
-        why = "GradientAccumulationScheduler changes the steps in an epoch"
-    elif any(isinstance(c, Timer) for c in _callbacks(trainer)):
-        why = "the Trainer stops by max_time"
-    else:
-        steps = trainer.estimated_stepping_batches
-        if 0 < steps < float("inf"):
-            return int(steps)
-        why = "the training data is empty" if steps == 0 else "the training data has no length and no max_steps is set"
-    raise JobError(f"the number of optimizer steps cannot be known, because {why}: give total_steps")
-
-
-def steps_per_epoch_of(trainer: Trainer) -> float:
-    """Return the optimizer steps in an epoch of a fit that has started; the last, shorter accumulation counts as one.
-
-    Raises:
-        JobError: the training data has no length.
-    """
-    trainer.fit_loop.setup_data()
-    batches = trainer.num_training_batches
-    if batches == float("inf"):
-        raise JobError("the training data has no length, so it has no epochs: give the warmup in steps or as a ratio")
-    return -(-int(batches) // trainer.accumulate_grad_batches)
-
-
-def _callbacks(trainer: Trainer) -> list[Callback]:
-    return cast("list[Callback]", getattr(trainer, "callbacks", []))
-
-
-def _set_aside(trainer: Trainer, optimizer: Optimizer) -> None:
-    """Drop the module's own schedulers, and undo what they have changed in the optimizer beside the lr."""
-    others = [c.scheduler for c in trainer.strategy.lr_scheduler_configs if not isinstance(c.scheduler, ScheduleLR)]
-    if not others:
-        return
-    names = ", ".join(type(scheduler).__name__ for scheduler in others)
-    warnings.warn(
-        f"the module's own scheduler ({names}) is set aside: the tuned schedule steers the learning rate",
-        stacklevel=2,
-    )
-    if any(_cycles_momentum(scheduler) for scheduler in others):
-        for group in optimizer.param_groups:
-            for name in ("momentum", "betas"):
-                if name in optimizer.defaults:
-                    group[name] = optimizer.defaults[name]
-
-
-def _cycles_momentum(scheduler: object) -> bool:
-    """Tell whether OneCycleLR or CyclicLR, alone or within a chain, has moved momentum or beta1 at its making."""
-    inner = getattr(scheduler, "_schedulers", ())
-    return bool(getattr(scheduler, "cycle_momentum", False)) or any(map(_cycles_momentum, inner))

@@ -9,35 +9,14 @@ from typing import Any
 import pytest
 import sample_jobs as jobs
 import torch
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler, ModelCheckpoint
+from fits import fit, lrs_of
 from torch import nn
-from torch.utils.data import DataLoader
 
 from autowarm import Schedule, TunedSchedule, WarmupModule
-from autowarm.errors import JobError, ScheduleError
+from autowarm.errors import ScheduleError
 from autowarm.export import export
 
 SCHEDULE = Schedule(initial_lr=0.2, warmup_ratio=0.25, decay="linear")
-
-
-def fit(module: LightningModule, *callbacks: Any, ckpt_path: Any = None, data: Any = None, **keywords: Any) -> Trainer:
-    settings: dict[str, Any] = {
-        "max_steps": 20,
-        "max_epochs": -1,
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_progress_bar": False,
-    }
-    settings |= {"enable_model_summary": False, "enable_checkpointing": False, "num_sanity_val_steps": 0, **keywords}
-    trainer = Trainer(callbacks=list(callbacks), **settings)
-    train = data if data is not None else jobs.loader()
-    trainer.fit(module, train, jobs.loader(shuffle=False), ckpt_path=ckpt_path, weights_only=True)
-    return trainer
-
-
-def lrs_of(recorder: jobs.Recorder) -> list[float]:
-    return [lrs[0] for lrs in recorder.lrs]
 
 
 @pytest.mark.parametrize("source", ["object", "mapping", "file"])
@@ -49,88 +28,10 @@ def test_any_module_trains_with_exactly_the_lrs_of_the_schedule(source: str, tmp
     assert lrs_of(seen) == SCHEDULE.lrs(total_steps=20).tolist()
 
 
-def test_a_step_is_an_optimizer_step_under_accumulation_with_a_remainder_over_epochs() -> None:
-    seen = jobs.Recorder()
-    # 8 batches an epoch, 3 a step: two steps of 3 and one of 2
-    trainer = fit(
-        jobs.Regression(), TunedSchedule(SCHEDULE), seen, accumulate_grad_batches=3, max_epochs=4, max_steps=-1
-    )
-    assert trainer.global_step == 12
-    assert lrs_of(seen) == SCHEDULE.lrs(total_steps=12).tolist()
-
-
 def test_a_warmup_in_epochs_is_resolved_by_the_training() -> None:
     seen = jobs.Recorder()
     fit(jobs.Regression(), TunedSchedule({"initial_lr": 0.2, "warmup_epochs": 0.5}), seen)
     assert lrs_of(seen) == Schedule(initial_lr=0.2, warmup_steps=4).lrs(total_steps=20).tolist()
-
-
-@pytest.mark.parametrize("scheduler", ["onecycle", "plateau", "epoch", "cosine"])
-def test_a_modules_own_scheduler_is_set_aside_with_one_warning(scheduler: str) -> None:
-    seen = jobs.Recorder()
-    with pytest.warns(UserWarning, match="set aside") as caught:
-        trainer = fit(jobs.Regression(scheduler=scheduler, adam=True), TunedSchedule(SCHEDULE), seen)
-    assert sum("set aside" in str(w.message) for w in caught) == 1
-    assert lrs_of(seen) == SCHEDULE.lrs(total_steps=20).tolist()
-    # OneCycleLR had put beta1 to .95
-    assert trainer.optimizers[0].param_groups[0]["betas"] == (0.9, 0.999)
-
-
-def test_manual_optimization_is_refused() -> None:
-    with pytest.raises(JobError, match="manual optimization"):
-        fit(jobs.Manual(), TunedSchedule(SCHEDULE))
-
-
-def test_a_length_that_cannot_be_known_is_asked_for() -> None:
-    data: DataLoader[Any] = DataLoader(jobs.Stream(), batch_size=8)
-    keywords = {"max_epochs": 2, "max_steps": -1, "val_check_interval": 1.0}
-    with pytest.raises(JobError, match="give total_steps"):
-        fit(jobs.Regression(), TunedSchedule(SCHEDULE), data=data, **keywords)
-    with pytest.raises(JobError, match="GradientAccumulationScheduler"):
-        fit(
-            jobs.Regression(),
-            TunedSchedule(SCHEDULE),
-            GradientAccumulationScheduler({0: 2, 1: 4}),
-            max_epochs=2,
-            max_steps=-1,
-        )
-    seen = jobs.Recorder()
-    fit(jobs.Regression(), TunedSchedule(SCHEDULE, total_steps=16), seen, data=data, **keywords)
-    assert lrs_of(seen) == SCHEDULE.lrs(total_steps=16).tolist()
-
-
-def saver(folder: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(folder, every_n_train_steps=3, save_top_k=-1, filename="{step}")
-
-
-@pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:.*resuming from a checkpoint that ended before")
-def test_a_fit_resumed_in_mid_warmup_sees_the_lrs_of_the_uninterrupted_one(tmp_path: Path) -> None:
-    fit(jobs.Regression(), TunedSchedule(SCHEDULE), saver(tmp_path), enable_checkpointing=True)
-    seen = jobs.Recorder()
-    resumed = [TunedSchedule(SCHEDULE), saver(tmp_path), seen]
-    fit(jobs.Regression(), *resumed, ckpt_path=tmp_path / "step=3.ckpt", enable_checkpointing=True)
-    assert lrs_of(seen) == SCHEDULE.lrs(total_steps=20).tolist()[3:]
-
-
-@pytest.mark.filterwarnings("ignore:Checkpoint directory")
-def test_a_checkpoint_without_our_state_is_refused(tmp_path: Path) -> None:
-    fit(jobs.Regression(), saver(tmp_path), enable_checkpointing=True)
-    resumed = [TunedSchedule(SCHEDULE), saver(tmp_path)]
-    with pytest.raises(ScheduleError, match="resumes at step 3"):
-        fit(jobs.Regression(), *resumed, ckpt_path=tmp_path / "step=3.ckpt", enable_checkpointing=True)
-
-
-@pytest.mark.filterwarnings("ignore:Checkpoint directory", "ignore:.*set aside")
-def test_a_checkpoint_of_another_scheduler_is_refused(tmp_path: Path) -> None:
-    fit(jobs.Regression(scheduler="cosine"), saver(tmp_path), enable_checkpointing=True)
-    resumed = [TunedSchedule(SCHEDULE), saver(tmp_path)]
-    with pytest.raises(ScheduleError, match="another scheduler"):
-        fit(
-            jobs.Regression(scheduler="cosine"),
-            *resumed,
-            ckpt_path=tmp_path / "step=3.ckpt",
-            enable_checkpointing=True,
-        )
 
 
 def test_a_bad_schedule_is_refused_when_the_callback_is_made() -> None:

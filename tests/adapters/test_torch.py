@@ -101,13 +101,43 @@ def test_a_state_of_another_scheduler_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("schedule", "total_steps", "named"),
-    [(Schedule(initial_lr=0.2, warmup_steps=4, decay="cosine"), 20, "schedule"), (SCHEDULE, 30, "total_steps 20")],
+    [
+        (
+            Schedule(initial_lr=0.2, warmup_steps=4, decay="cosine"),
+            20,
+            "initial_lr 0.3 there, 0.2 here, final_lr_ratio 0.1 there, None here",
+        ),
+        (SCHEDULE, 30, "total_steps 20 there, 30 here"),
+    ],
 )
 def test_a_state_of_another_schedule_or_horizon_is_refused(schedule: Schedule, total_steps: int, named: str) -> None:
     state = build_scheduler(optimizer_of(0.1), SCHEDULE, total_steps=20).state_dict()
     scheduler = build_scheduler(optimizer_of(0.1), schedule, total_steps=total_steps)
     with pytest.raises(ScheduleError, match=named):
         scheduler.load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"autowarm": 2}, "version 2, this autowarm reads 1: update"),
+        ({"schedule": {"initial_lr": 0.1, "shape": "new"}}, "damaged"),
+        ({"last_epoch": None}, "damaged"),
+        ({"base_lrs": [0.1, 0.1]}, "2 param groups, this optimizer has 1"),
+    ],
+)
+def test_a_state_that_cannot_be_read_says_why(change: dict[str, Any], message: str) -> None:
+    scheduler = build_scheduler(optimizer_of(0.1), SCHEDULE, total_steps=20)
+    with pytest.raises(ScheduleError, match=message):
+        scheduler.load_state_dict(scheduler.state_dict() | change)
+
+
+def test_a_plain_loop_may_take_over_at_any_step() -> None:
+    optimizer = optimizer_of(1e-3, 1e-4)
+    scheduler = build_scheduler(optimizer, SCHEDULE, total_steps=20)
+    scheduler.go_to(7)
+    seen = [lrs[0] for lrs in lrs_seen(optimizer, scheduler, 13)]
+    assert seen == SCHEDULE.lrs(total_steps=20).tolist()[7:]
 
 
 def test_beyond_the_end_the_lr_stays_and_one_warning_says_so() -> None:

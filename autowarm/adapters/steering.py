@@ -1,0 +1,119 @@
+"""Steering a Lightning fit by a Schedule: the hooks of `TunedSchedule`, for either of Lightning's two packages."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from lightning.pytorch.utilities.types import LRSchedulerConfig
+from torch.optim import Optimizer
+
+from autowarm.adapters.run_length import LIGHTNINGS_DEFAULT_EPOCHS, steps_per_epoch_of, total_steps_of
+from autowarm.adapters.takeover import disturbance, give_back, set_aside, the_optimizer
+from autowarm.adapters.torch import ON_RESUME, OnResume, ScheduleLR, build_scheduler, is_ours
+from autowarm.errors import JobError, ScheduleError, unknown
+from autowarm.schedule import Schedule, ScheduleLike, load_schedule
+
+
+class Steering:
+    """The hooks of a callback that puts a schedule in the place of a module's own scheduler.
+
+    A Trainer takes callbacks of its own package alone, so the class that a user names is this one and a `Callback`.
+    The arguments are those of `autowarm.TunedSchedule`.
+    """
+
+    def __init__(
+        self, schedule: ScheduleLike, total_steps: int | None = None, on_resume: OnResume | None = None
+    ) -> None:
+        if on_resume is not None and on_resume not in ON_RESUME:
+            raise ScheduleError(unknown("on_resume", on_resume, ON_RESUME))
+        self.schedule = load_schedule(schedule)
+        self.total_steps = total_steps
+        self.on_resume = on_resume
+        self.scheduler: ScheduleLR | None = None
+        self._batches: float = 0
+        self._told: set[str] = set()
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Put the schedule in the place of the module's own scheduler; the checkpoint is restored after this."""
+        optimizer = the_optimizer(trainer, pl_module)
+        earlier, self._told = self.scheduler, set()
+        self.scheduler = build_scheduler(
+            optimizer, self._schedule_for(trainer), total_steps=self._steps_for(trainer), on_resume=self.on_resume
+        )
+        set_aside(trainer, pl_module, optimizer)
+        if earlier is not None and earlier.last_epoch == trainer.global_step > 0:
+            # a second fit of the same Trainer goes on where the first one ended
+            self.scheduler.load_state_dict(earlier.state_dict())
+        trainer.strategy.lr_scheduler_configs = [LRSchedulerConfig(self.scheduler, interval="step")]
+        self._batches = trainer.num_training_batches
+
+    def _schedule_for(self, trainer: Any) -> Schedule:
+        if self.schedule.warmup_epochs is None:
+            return self.schedule
+        return self.schedule.resolved(steps_per_epoch=steps_per_epoch_of(trainer))
+
+    def _steps_for(self, trainer: Any) -> int:
+        try:
+            run = total_steps_of(trainer)
+        except JobError:
+            if self.total_steps is None:
+                raise
+            return self.total_steps
+        if self.total_steps is not None:
+            if self.total_steps < run:
+                self._tell(
+                    f"the schedule spans total_steps={self.total_steps}, and the training runs {run}: "
+                    "the learning rate stays where the schedule ends"
+                )
+            return self.total_steps
+        if trainer.max_epochs == LIGHTNINGS_DEFAULT_EPOCHS and trainer.max_steps == -1:
+            self._tell(
+                f"the schedule spans {LIGHTNINGS_DEFAULT_EPOCHS} epochs ({run} steps), which is what Lightning runs "
+                "where nothing is set: set max_epochs or max_steps, or give the schedule its total_steps"
+            )
+        return run
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Leave out another scheduler's state where `on_resume` says how to go on without: its numbers mean nothing."""
+        states = checkpoint.get("lr_schedulers") or []
+        if self.on_resume in ("rehorizon", "restart") and not all(is_ours(state) for state in states):
+            checkpoint["lr_schedulers"] = []
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """Take over from a checkpoint that holds no state of ours, or refuse it."""
+        assert self.scheduler is not None  # noqa: S101 - on_fit_start made it
+        if self.scheduler.last_epoch != trainer.global_step:
+            self.scheduler.adopt(trainer.global_step)
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        """Say when the loader has another length than the one the schedule was laid out for."""
+        batches = trainer.num_training_batches
+        if batches != self._batches and self.total_steps is None and trainer.max_steps == -1:
+            spans = self.scheduler.total_steps if self.scheduler is not None else 0
+            self._tell(
+                f"epoch {trainer.current_epoch} has {batches} batches, and the schedule was laid out for "
+                f"{self._batches} an epoch, {spans} steps in all: it and the training will not end together. "
+                "Set max_steps, or give the schedule its total_steps"
+            )
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Optimizer) -> None:
+        """Say when something else has written the learning rate."""
+        assert self.scheduler is not None  # noqa: S101 - on_fit_start made it
+        if "disturbance" not in self._told and (words := disturbance(trainer, self.scheduler)):
+            self._told.add("disturbance")
+            self._tell(words)
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Leave the module as it was."""
+        give_back(pl_module)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Leave the module as it was."""
+        give_back(pl_module)
+
+    def _tell(self, words: str) -> None:
+        """Warn, once a fit."""
+        if words not in self._told:
+            self._told.add(words)
+            warnings.warn(words, stacklevel=3)
