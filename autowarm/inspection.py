@@ -94,6 +94,8 @@ class _Inspector(Callback):
         self.total_steps = self.spec.total_steps or total_steps_of(trainer)
         configs = trainer.strategy.lr_scheduler_configs
         self._scheduler = configs[0] if configs else None
+        # at the end of an epoch it would ask for a metric that no validation has logged yet
+        trainer.strategy.lr_scheduler_configs = [c for c in configs if not c.reduce_on_plateau]
         per_epoch = None
         trainer.fit_loop.setup_data()
         if trainer.num_training_batches != float("inf"):
@@ -152,6 +154,7 @@ class _Inspector(Callback):
             scheduler=type(scheduler).__name__ if scheduler is not None else None,
             schedule=scheduler.schedule if ours else None,
             notices=notices,
+            seen_lrs=tuple(self.lrs),
             **self._facts,
         )
 

@@ -116,6 +116,7 @@ class JobInfo:
         beta2: Adam's second moment decay; None for other optimizers.
         accelerator: `cpu`, `cuda`, ...
         notices: what a user should know about how the trials differ from the job.
+        seen_lrs: learning rates of the first param group in the steps looked at.
     """
 
     total_steps: int
@@ -132,6 +133,7 @@ class JobInfo:
     beta2: float | None
     accelerator: str
     notices: tuple[str, ...] = ()
+    seen_lrs: tuple[float, ...] = ()
 
 
 class Link:

@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
+from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch.optim import Optimizer
 
 from autowarm.adapters.run_length import epochs_for
@@ -173,6 +174,8 @@ class Watcher(Callback):
         self._micro_losses: list[float] = []
         self._losses: list[float] = []
         self._told = 0.0
+        self._due = False
+        self._plateaus: list[LRSchedulerConfig] = []
         self._steering = Steering(spec.schedule, spec.total_steps) if spec.schedule is not None else None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -183,6 +186,7 @@ class Watcher(Callback):
         """Put the trial's schedule in the place of the job's."""
         if self._steering is not None:
             self._steering.on_fit_start(trainer, pl_module)
+        self._plateaus = [c for c in trainer.strategy.lr_scheduler_configs if c.reduce_on_plateau]
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Check the learning rate, and keep the gradient norm of the steps that the curve keeps."""
@@ -208,7 +212,7 @@ class Watcher(Callback):
     ) -> None:
         """Watch the loss of a finished optimizer step, and validate where it is a rung."""
         # Lightning validates after this hook where its count of batches is a multiple of this.
-        trainer.val_check_batch = NEVER
+        trainer.val_check_batch = 1 if self._awaited(trainer, batch_idx) else NEVER
         loss = _loss_of(outputs)
         if loss is not None:
             # Lightning has divided the loss by the number of batches it accumulates
@@ -221,6 +225,7 @@ class Watcher(Callback):
             raise Ended(None, "told to stop")
         if self._rungs_left and self.step >= self._rungs_left[-1]:
             self._rungs_left.pop()
+            self._due = True
             if trainer.enable_validation:
                 trainer.val_check_batch = 1
             else:
@@ -236,8 +241,9 @@ class Watcher(Callback):
         self.val_batches += 1
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the rung."""
-        self._report(trainer)
+        """Report the rung, if it is one."""
+        if self._due:
+            self._report(trainer)
 
     def verdict(self) -> tuple[Outcome, str | None]:
         """Return outcome and reason of a fit that ended by itself."""
@@ -270,7 +276,16 @@ class Watcher(Callback):
             self._told = now
             self.link.progress(self.step, loss)
 
+    def _awaited(self, trainer: Trainer, batch_idx: int) -> bool:
+        """Tell whether the job's own ReduceLROnPlateau decides after this batch, and may need a validation to."""
+        for config in self._plateaus:
+            epoch_ends = config.interval == "epoch" and trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+            if epoch_ends or (config.interval == "step" and (batch_idx + 1) % config.frequency == 0):
+                return trainer.enable_validation
+        return False
+
     def _report(self, trainer: Trainer) -> None:
+        self._due = False
         value = metric(trainer, self.spec.monitor)
         self.rungs.append((self.step, value))
         last = self.step == self.spec.total_steps

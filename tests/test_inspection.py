@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sample_jobs as jobs
+import torch
 
 from autowarm import Schedule, Training
 from autowarm.errors import JobError
@@ -65,6 +66,18 @@ def test_a_scheduler_is_named(scheduler: str, name: str) -> None:
     info = look(jobs.build, args={"scheduler": scheduler})
     assert info.scheduler == name
     assert (info.lrs is None) == (scheduler != "onecycle")
+
+
+def test_a_scheduler_that_waits_for_a_validation_after_each_epoch_is_looked_at_all_the_same() -> None:
+    class Plateau(jobs.Regression):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.02)
+            plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss"}}
+
+    info = look(lambda: jobs.build(module=Plateau()))
+    assert (info.scheduler, info.lrs, set(info.seen_lrs)) == ("ReduceLROnPlateau", None, {0.02})
+    assert len(info.seen_lrs) > jobs.EXAMPLES // jobs.BATCH_SIZE
 
 
 def test_a_schedule_of_ours_is_known_as_it_is() -> None:

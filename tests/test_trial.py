@@ -113,6 +113,44 @@ def test_a_baseline_follows_the_jobs_own_scheduler() -> None:
     assert result.outcome == "COMPLETE", result
 
 
+class Plateau(jobs.Regression):
+    """Its scheduler waits for the validation at the end of each epoch, of 8 steps."""
+
+    def __init__(self, **when: Any) -> None:
+        super().__init__()
+        self.when = when
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.02)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1, threshold=0.7)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "val_loss", **self.when}}
+
+
+@pytest.mark.parametrize("when", [{}, {"interval": "step", "frequency": 8}])
+def test_a_baseline_validates_where_its_own_scheduler_waits_for_it(when: dict[str, Any]) -> None:
+    def factory() -> Training:
+        return replace(jobs.build(module=Plateau(**when)), data=jobs.loader(shuffle=False))
+
+    # a rung every 20 steps
+    spec = spec_of(factory, schedule=None, total_steps=400)
+    by_trial, by_hand, watcher = jobs.Recorder(), jobs.Recorder(), Watcher(spec, Link())
+    fit(prepare(spec), spec, [watcher, by_trial])
+    training = prepare(spec)
+    trainer = Trainer(
+        max_steps=400,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[by_hand],
+    )
+    trainer.fit(training.module, **training.fit_arguments)
+    assert by_trial.lrs == by_hand.lrs
+    assert len(set(map(tuple, by_hand.lrs))) > 5
+    assert [step for step, _ in watcher.rungs] == list(rungs_of(400))
+
+
 @pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
 def test_a_training_without_validation_is_judged_by_what_it_logs() -> None:
     def factory() -> Training:

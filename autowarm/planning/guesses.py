@@ -22,8 +22,8 @@ def starting_guesses(info: JobInfo) -> dict[str, Schedule]:
     """Return the schedules to try first, by where they come from; none twice.
 
     - what the job has today;
-    - its peak without warmup, and with the linear warmups of 6 % (RoBERTa's) and 10 % (BERT's) that scripts copy,
-      decaying to 0;
+    - its peak (the highest learning rate seen, where its scheduler waits for a metric or an epoch) without warmup, and
+      with the linear warmups of 6 % (RoBERTa's) and 10 % (BERT's) that scripts copy, decaying to 0;
     - for Adam, a linear warmup of 2 / (1 - beta2) steps, the rule of thumb of Ma & Yarats 2021, where it is at most
       half of the run.
 
@@ -31,7 +31,7 @@ def starting_guesses(info: JobInfo) -> dict[str, Schedule]:
         info: what a look at the job told.
     """
     today = incumbent_of(info)
-    peak = today.initial_lr if today is not None else max(info.lrs or (0.0,))
+    peak = today.initial_lr if today is not None else max(info.lrs or info.seen_lrs or (0.0,))
     guesses = {"today": today} if today is not None else {}
     if peak > 0:
         guesses |= {

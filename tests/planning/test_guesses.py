@@ -47,6 +47,13 @@ def test_a_scheduler_that_is_no_schedule_still_gives_its_peak() -> None:
     assert {g.initial_lr for g in guesses.values()} == {0.5}
 
 
+def test_a_scheduler_that_waits_for_metrics_gives_the_highest_lr_seen() -> None:
+    guesses = starting_guesses(info(lrs=None, scheduler="ReduceLROnPlateau", seen_lrs=(0.1, 0.5, 0.5)))
+    assert list(guesses) == COPIED
+    assert {g.initial_lr for g in guesses.values()} == {0.5}
+    assert incumbent_of(info(lrs=None, seen_lrs=(0.5, 0.5))) is None
+
+
 @pytest.mark.parametrize("lrs", [None, (), (0.0, 0.0), (-0.1, -0.1)])
 def test_without_a_known_lr_nothing_is_guessed(lrs: tuple[float, ...] | None) -> None:
     assert starting_guesses(info(lrs=lrs, beta2=0.9)) == {}
