@@ -8,6 +8,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 import traceback
 from multiprocessing.connection import Connection
 from typing import Any
@@ -19,6 +20,8 @@ from autowarm.specs import Link
 
 # Exit status of a training whose owner has gone.
 ORPHANED = 3
+# How long a process that has reported may take to run its exit handlers; its owner waits as long.
+_EXIT_SECONDS = 5.0
 
 
 class PipeLink(Link):
@@ -28,6 +31,7 @@ class PipeLink(Link):
         self._connection = connection
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
+        self._reported = False
         threading.Thread(target=self._listen, name="autowarm-link", daemon=True).start()
 
     def _listen(self) -> None:
@@ -35,6 +39,10 @@ class PipeLink(Link):
             try:
                 kind, payload = self._connection.recv()
             except (EOFError, OSError):
+                # The owner closes the pipe when it has the result: what the job's libraries do at exit then goes on,
+                # or their locks and files would be left behind.
+                if self._reported:
+                    time.sleep(_EXIT_SECONDS)
                 # nobody is left to report to, and nobody would end this process
                 os._exit(ORPHANED)
             if kind == "stop":
@@ -45,6 +53,7 @@ class PipeLink(Link):
 
     def send(self, kind: str, *payload: Any) -> None:
         """Send a message; an owner that is gone ends this process."""
+        self._reported = kind in ("done", "error")
         try:
             self._connection.send((kind, *payload))
         except OSError:

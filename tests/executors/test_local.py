@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,28 @@ if __name__ == "__main__":
         print("child", executor._running[key].process.pid, flush=True)
         time.sleep(600)
 """
+
+
+def test_a_training_that_has_reported_may_still_tidy_up(executor: LocalExecutor, tmp_path: Path) -> None:
+    tidied = tmp_path / "tidied"
+
+    def factory() -> Training:
+        def tidy() -> None:
+            time.sleep(0.3)
+            tidied.touch()
+
+        # how multiprocessing removes its semaphores, tqdm's lock among them
+        Finalize(None, tidy, exitpriority=0)
+        return jobs.build()
+
+    key = executor.start("trial", spec_of(factory))
+    result = run(executor, key)[key].result
+    assert isinstance(result, TrialResult)
+    assert result.outcome == "COMPLETE", result
+    deadline = time.monotonic() + 10
+    while not tidied.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert tidied.exists()
 
 
 def alive(pid: int) -> bool:
