@@ -53,6 +53,8 @@ def inspect_job(spec: TrainingSpec) -> JobInfo:
             f"trials run without the job's {', '.join(dropped)}: nothing is logged, saved or stopped by them "
             "(keep_callbacks keeps them)"
         )
+    if (own := inspector.own_scheduler) is not None:
+        notices.append(f"trials set the job's own scheduler ({own}) aside: the schedules searched take its place")
     return inspector.info(seconds, tuple(notices))
 
 
@@ -137,6 +139,12 @@ class _Inspector(Callback):
     def _end(self, trainer: Trainer) -> None:
         metric(trainer, self.spec.monitor)
         raise Ended(None, "seen enough")
+
+    @property
+    def own_scheduler(self) -> str | None:
+        """Name of the job's scheduler, unless it is one of ours."""
+        scheduler = self._scheduler and self._scheduler.scheduler
+        return type(scheduler).__name__ if scheduler is not None and not isinstance(scheduler, ScheduleLR) else None
 
     def info(self, seconds: float, notices: tuple[str, ...]) -> JobInfo:
         steps = [b - a for a, b in zip(self._times, self._times[1:], strict=False)]

@@ -66,6 +66,9 @@ def test_a_scheduler_is_named(scheduler: str, name: str) -> None:
     info = look(jobs.build, args={"scheduler": scheduler})
     assert info.scheduler == name
     assert (info.lrs is None) == (scheduler != "onecycle")
+    assert info.notices == (
+        f"trials set the job's own scheduler ({name}) aside: the schedules searched take its place",
+    )
 
 
 def test_a_scheduler_that_waits_for_a_validation_after_each_epoch_is_looked_at_all_the_same() -> None:

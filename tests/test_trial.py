@@ -8,6 +8,8 @@ import pytest
 import sample_jobs as jobs
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from torch.utils.data import DataLoader, Subset
 
 from autowarm import Schedule, Training
 from autowarm.pruning import rungs_of
@@ -292,3 +294,55 @@ def test_sparse_gradients_do_not_fail_a_training() -> None:
 
     result = run_trial(spec_of(lambda: jobs.build(module=Sparse())))
     assert result.outcome == "COMPLETE", result
+
+
+class WritesLr(jobs.Regression):
+    """Writes its learning rate itself."""
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = 0.05
+
+
+def test_a_job_that_writes_the_lr_itself_fails_since_it_would_not_train_the_schedule() -> None:
+    result = run_trial(spec_of(lambda: jobs.build(module=WritesLr())))
+    assert result.outcome == "FAILED"
+    assert "the module or a callback writes the learning rate itself" in (result.reason or "")
+
+
+class Shrinking(jobs.RegressionData):
+    """Has 8 batches in the first epoch and 2 in the others."""
+
+    made = 0
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        self.made += 1
+        whole = super().train_dataloader()
+        return whole if self.made == 1 else DataLoader(Subset(whole.dataset, range(16)), batch_size=8)
+
+
+def test_a_trial_takes_as_many_epochs_as_its_steps_need_though_the_loader_shrinks() -> None:
+    def factory() -> Training:
+        trainer = {"max_epochs": 5, "accelerator": "cpu", "reload_dataloaders_every_n_epochs": 1}
+        return Training(module=jobs.Regression(), data=Shrinking(), trainer=trainer)
+
+    result = run_trial(spec_of(factory))
+    assert (result.outcome, result.steps) == ("COMPLETE", 40), result
+    assert [step for step, _ in result.rungs] == list(rungs_of(40))
+
+
+def test_a_trial_counts_steps_where_the_accumulation_changes_between_epochs() -> None:
+    seen: list[int | None] = []
+
+    class Looks(jobs.Regression):
+        def configure_optimizers(self) -> Any:
+            seen.append(self.trainer.max_epochs)
+            return super().configure_optimizers()
+
+    def factory() -> Training:
+        trainer = {"callbacks": [GradientAccumulationScheduler({0: 2, 2: 8})]}
+        return jobs.build(module=Looks(), trainer=trainer)
+
+    result = run_trial(spec_of(factory, total_steps=12))
+    assert (result.outcome, result.steps) == ("COMPLETE", 12), result
+    assert seen == [6], "two epochs of 4 steps and four of 1"
