@@ -8,18 +8,23 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from autowarm.errors import JobError, unknown
 from autowarm.specs import JobSpec, KeepCallbacks
+from autowarm.yaml_files import read_yaml
 
 if TYPE_CHECKING:
+    import pytorch_lightning
     from lightning.pytorch import LightningDataModule, LightningModule
-    from lightning.pytorch.cli import LightningCLI
+    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
     from torch.utils.data import DataLoader
 
-# The examples of a subset are drawn with this seed, whatever the trial's: the same size is the same examples.
-SUBSET_SEED = 0
+Data: TypeAlias = (
+    "LightningDataModule | LightningModule | DataLoader[Any] | "
+    "pytorch_lightning.LightningDataModule | pytorch_lightning.LightningModule"
+)
+
 # `fit` takes these beside the model, the data and the trainer; a file made for it may hold them.
 _RUN_ONLY = ("ckpt_path", "weights_only", "return_predictions", "verbose")
 # Keywords of the Trainer that the runner owns.
@@ -54,14 +59,14 @@ class Training:
     """One fresh training: what a Python factory returns, anew at each call.
 
     Attributes:
-        module: the LightningModule.
+        module: the LightningModule, of `lightning.pytorch` or of `pytorch_lightning`.
         data: a LightningDataModule, the training DataLoader, or the module itself where it has its own loaders.
         val_data: the validation DataLoader, beside a training DataLoader.
-        trainer: keywords of `lightning.pytorch.Trainer`, as the job would pass them.
+        trainer: keywords of the package's `Trainer`, as the job would pass them.
     """
 
-    module: LightningModule
-    data: LightningDataModule | DataLoader[Any] | LightningModule
+    module: LightningModule | pytorch_lightning.LightningModule
+    data: Data
     val_data: DataLoader[Any] | None = None
     trainer: Mapping[str, Any] = field(default_factory=dict)
 
@@ -110,9 +115,13 @@ def _from_factory(spec: JobSpec) -> Training:
 
 
 def _from_config(spec: JobSpec, seed: int) -> Training:
-    from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-
-    base: type[LightningCLI] = LightningCLI
+    classes = {
+        "model_class": import_object(spec.model_class, "model_class") if spec.model_class else None,
+        "datamodule_class": import_object(spec.data_class, "data_class") if spec.data_class else None,
+    }
+    cli_module = importlib.import_module(f"{_package_of(spec, classes['model_class'])}.cli")
+    lightning_cli: type[LightningCLI] = cli_module.LightningCLI
+    base = lightning_cli
     if spec.cli_class:
         base = cast("type[LightningCLI]", import_object(spec.cli_class, "cli_class"))
 
@@ -133,13 +142,9 @@ def _from_config(spec: JobSpec, seed: int) -> Training:
     def parser_error(_parser: object, message: str, _cause: object = None) -> None:
         raise JobError(f"{spec.config}: {' '.join(message.split())}")
 
-    parser_class = type("JobParser", (LightningArgumentParser,), {"error": parser_error})
-    classes = {
-        "model_class": import_object(spec.model_class, "model_class") if spec.model_class else None,
-        "datamodule_class": import_object(spec.data_class, "data_class") if spec.data_class else None,
-    }
+    parser_class = type("JobParser", (cli_module.LightningArgumentParser,), {"error": parser_error})
     # A class of the project's own knows its model and data; it takes those as its arguments only when they are given.
-    given = {name: value for name, value in classes.items() if value is not None or base is LightningCLI}
+    given = {name: value for name, value in classes.items() if value is not None or base is lightning_cli}
     cli = JobCLI(
         **given,
         args=["--config", str(spec.config), "--seed_everything", str(seed)],
@@ -153,9 +158,31 @@ def _from_config(spec: JobSpec, seed: int) -> Training:
 
 
 def _has_own_loader(module: LightningModule) -> bool:
-    from lightning.pytorch.utilities.model_helpers import is_overridden
+    hooks = importlib.import_module(f"{package_of(type(module))}.core.hooks")
+    return type(module).train_dataloader is not hooks.DataHooks.train_dataloader
 
-    return is_overridden("train_dataloader", module)
+
+def package_of(module_class: type) -> str:
+    """Return which of Lightning's two packages a class comes from: their modules, Trainers and callbacks do not mix."""
+    homes = {base.__module__.partition(".")[0] for base in module_class.__mro__}
+    return "pytorch_lightning" if "pytorch_lightning" in homes else "lightning.pytorch"
+
+
+def _package_of(spec: JobSpec, model_class: type | None) -> str:
+    """Return the package that the model of a LightningCLI file needs its command line from."""
+    assert spec.config is not None  # noqa: S101 - the caller has seen it
+    if spec.cli_class:
+        return package_of(import_object(spec.cli_class, "cli_class"))
+    if model_class is None:
+        model = read_yaml(spec.config, JobError).get("model")
+        path = model.get("class_path") if isinstance(model, Mapping) else model
+        if not isinstance(path, str) or "." not in path:
+            return "lightning.pytorch"
+        try:
+            model_class = import_object(path, "the class_path of model")
+        except JobError as e:
+            raise JobError(f"{spec.config}: {e}") from None
+    return package_of(model_class) if isinstance(model_class, type) else "lightning.pytorch"
 
 
 def import_object(path: str, what: str) -> Any:
@@ -244,7 +271,7 @@ def trainer_keywords(
         "callbacks": kept,
         # not False: a module may call self.logger.experiment.add_image(...)
         "logger": False if logger is False else DummyLogger(),
-        "enable_checkpointing": any(isinstance(c, Checkpoint) for c in kept),
+        "enable_checkpointing": any("Checkpoint" in (k.__name__ for k in type(c).__mro__) for c in kept),
         "enable_progress_bar": False,
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
@@ -253,74 +280,3 @@ def trainer_keywords(
         "check_val_every_n_epoch": None,
     }
     return keywords, tuple(dropped)
-
-
-def take_subset(training: Training, dataset_size: int) -> None:
-    """Make a training use only `dataset_size` of its examples, the same ones for the same number.
-
-    A smaller subset is part of every larger one.
-
-    Args:
-        training: changed in place.
-        dataset_size: examples to train on, at least 1 and at most those there are.
-
-    Raises:
-        JobError: the training data has no length or a sampler of its own, or has fewer examples.
-    """
-    if hasattr(training.data, "train_dataloader"):
-        owner = cast("Any", training.data)
-        whole = owner.train_dataloader
-
-        def train_dataloader() -> Any:
-            return _subset_loader(whole(), dataset_size)
-
-        owner.train_dataloader = train_dataloader
-    else:
-        training.data = _subset_loader(training.data, dataset_size)
-
-
-def _subset_loader(loader: Any, dataset_size: int) -> DataLoader[Any]:
-    import torch
-    from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, Subset
-
-    why = None
-    size = len(loader.dataset) if hasattr(getattr(loader, "dataset", None), "__len__") else 0
-    if type(loader) is not DataLoader:
-        why = f"the training data comes from a {type(loader).__name__}, not from a plain DataLoader"
-    elif isinstance(loader.dataset, torch.utils.data.IterableDataset):
-        why = "the training data is an iterable without indices"
-    elif type(loader.batch_sampler) is not BatchSampler:
-        why = f"the training loader has a batch sampler of its own ({type(loader.batch_sampler).__name__})"
-    elif type(loader.sampler) not in (RandomSampler, SequentialSampler):
-        why = f"the training loader has a sampler of its own ({type(loader.sampler).__name__})"
-    elif isinstance(loader.sampler, RandomSampler) and (
-        loader.sampler.replacement or loader.sampler.num_samples != size
-    ):
-        why = "the training loader draws its samples with replacement or a number of its own"
-    if why:
-        raise JobError(
-            f"dataset_size={dataset_size} cannot be taken from this job, because {why}: "
-            "make the size an argument of the job and tune the sizes as studies of their own"
-        )
-    if dataset_size > size:
-        raise JobError(f"dataset_size={dataset_size} is more than the job's {size} training examples")
-    order = torch.randperm(size, generator=torch.Generator().manual_seed(SUBSET_SEED))
-    # sorted, so that a loader that does not shuffle keeps the order of its data
-    indices = sorted(order[:dataset_size].tolist())
-    workers = {
-        name: getattr(loader, name) for name in ("prefetch_factor", "persistent_workers") if loader.num_workers > 0
-    }
-    return DataLoader(
-        Subset(loader.dataset, indices),
-        batch_size=loader.batch_size,
-        shuffle=isinstance(loader.sampler, RandomSampler),
-        drop_last=loader.drop_last,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        generator=loader.generator,
-        **workers,
-    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from autowarm.errors import JobError
 from autowarm.record import Curve, Outcome
 from autowarm.schedule import Schedule
+from autowarm.yaml_files import read_yaml
 
 # True keeps all callbacks of the job, a tuple those of the classes named in it.
 KeepCallbacks: TypeAlias = bool | tuple[str, ...]
@@ -43,12 +46,25 @@ class JobSpec:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Names of the modules that building the job will import, as far as the spec itself names them."""
+        """Names of the modules that building the job will import, as far as the spec or its file names them."""
         paths = [self.model_class, self.data_class, self.cli_class]
+        if self.config is not None:
+            # what is wrong with the file, building the job says
+            with suppress(JobError):
+                paths += _class_paths(read_yaml(self.config, JobError))
         modules = [path.rpartition(".")[0] for path in paths if path]
         if isinstance(self.factory, str):
             modules.append(self.factory.partition(":")[0])
         return tuple(modules)
+
+
+def _class_paths(node: object) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        if isinstance(path := node.get("class_path"), str):
+            yield path
+        node = list(node.values())
+    for child in node if isinstance(node, list) else ():
+        yield from _class_paths(child)
 
 
 @dataclass(frozen=True, kw_only=True)

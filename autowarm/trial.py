@@ -6,6 +6,7 @@ numbers isolated, watches the training loss for divergence, and ends the trainin
 
 from __future__ import annotations
 
+import importlib
 import statistics
 import tempfile
 import time
@@ -25,9 +26,10 @@ from autowarm.adapters.steering import Steering
 from autowarm.adapters.takeover import disturbance
 from autowarm.divergence import DivergenceGuard
 from autowarm.errors import AutowarmError, JobError
-from autowarm.job import NEVER, Training, build, take_subset, trainer_keywords
+from autowarm.job import NEVER, Training, build, package_of, trainer_keywords
 from autowarm.record import Outcome
 from autowarm.specs import Link, TrainingSpec, TrialResult
+from autowarm.subset import take_subset
 
 # Points of the thinned training curve and gradient norm that a record keeps.
 CURVE_POINTS = 100
@@ -121,17 +123,13 @@ def fit(
             )
         loop = trainer.fit_loop.epoch_loop.val_loop
         loop.run = _isolated(loop.run)  # type: ignore[method-assign]
-        trainer.fit(training.module, **training.fit_arguments)
+        trainer.fit(cast("LightningModule", training.module), **training.fit_arguments)
 
 
-def _trainer_class(module: LightningModule) -> type[Trainer]:
+def _trainer_class(module: object) -> type[Trainer]:
     """Return the Trainer of the package that the module comes from: modules of the two do not mix."""
-    home = next((c.__module__ for c in type(module).__mro__ if c.__name__ == "LightningModule"), "lightning.pytorch")
-    if home.startswith("lightning."):
-        return Trainer
-    import pytorch_lightning
-
-    return cast("type[Trainer]", pytorch_lightning.Trainer)
+    trainer_class = importlib.import_module(package_of(type(module))).Trainer
+    return cast("type[Trainer]", trainer_class)
 
 
 def _isolated(run: Callable[[], Any]) -> Callable[[], Any]:

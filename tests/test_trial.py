@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import sample_jobs as jobs
@@ -147,7 +147,7 @@ def test_a_baseline_validates_where_its_own_scheduler_waits_for_it(when: dict[st
         enable_model_summary=False,
         callbacks=[by_hand],
     )
-    trainer.fit(training.module, **training.fit_arguments)
+    trainer.fit(cast("LightningModule", training.module), **training.fit_arguments)
     assert by_trial.lrs == by_hand.lrs
     assert len(set(map(tuple, by_hand.lrs))) > 5
     assert [step for step, _ in watcher.rungs] == list(rungs_of(400))

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import torch
-from lightning.pytorch import Trainer, seed_everything
+from lightning.pytorch import LightningModule, Trainer, seed_everything
 
 from studies.digits.job import build, datasets
 
@@ -29,7 +29,7 @@ def fit(steps: int) -> tuple[dict[str, float], int]:
         val_check_interval=steps,
         check_val_every_n_epoch=None,
     )
-    trainer.fit(training.module, **training.fit_arguments)
+    trainer.fit(cast(LightningModule, training.module), **training.fit_arguments)
     return {name: float(value) for name, value in trainer.callback_metrics.items()}, trainer.global_step
 
 

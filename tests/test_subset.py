@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sample_jobs as jobs
+import torch
+from torch.utils.data import DataLoader, WeightedRandomSampler
+
+from autowarm import Training
+from autowarm.errors import JobError
+from autowarm.subset import take_subset
+
+
+def examples(training: Training) -> set[float]:
+    source: Any = training.data
+    loader = source.train_dataloader() if hasattr(source, "train_dataloader") else source
+    return {float(y) for _, ys in loader for y in ys}
+
+
+@pytest.mark.parametrize("factory", [jobs.build, jobs.from_datamodule])
+def test_a_subset_is_the_same_examples_for_the_same_size_and_part_of_a_larger_one(factory: Any) -> None:
+    def of(size: int) -> set[float]:
+        training = factory()
+        take_subset(training, size)
+        return examples(training)
+
+    assert len(of(20)) == 20
+    assert of(20) == of(20)
+    assert of(20) < of(40) < examples(factory())
+
+
+def test_a_subset_keeps_the_loader_as_it_is() -> None:
+    training = jobs.build()
+    training.data = DataLoader(jobs.dataset(), batch_size=4, shuffle=False, drop_last=True)
+    take_subset(training, 22)
+    loader: Any = training.data
+    assert (loader.batch_size, loader.drop_last, len(loader)) == (4, True, 5)
+    assert isinstance(loader.sampler, torch.utils.data.SequentialSampler)
+
+
+@pytest.mark.parametrize(
+    ("loader", "why"),
+    [
+        (lambda: DataLoader(jobs.dataset(), sampler=WeightedRandomSampler([1.0] * 64, 64)), "WeightedRandomSampler"),
+        (lambda: DataLoader(jobs.Stream()), "iterable"),
+        (lambda: [1, 2, 3], "list"),
+        (
+            lambda: DataLoader(
+                jobs.dataset(), sampler=torch.utils.data.RandomSampler(jobs.dataset(), replacement=True)
+            ),
+            "with replacement",
+        ),
+    ],
+)
+def test_a_subset_is_refused_where_it_would_change_how_examples_are_drawn(loader: Any, why: str) -> None:
+    training = jobs.build()
+    training.data = loader()
+    with pytest.raises(JobError, match=why):
+        take_subset(training, 20)
+
+
+def test_a_subset_larger_than_the_data_is_refused() -> None:
+    with pytest.raises(JobError, match="more than the job's 64 training examples"):
+        take_subset(jobs.build(), 65)
