@@ -16,7 +16,7 @@ from autowarm.adapters.torch import ScheduleLR
 from autowarm.errors import JobError
 from autowarm.job import NEVER, Training, trainer_keywords
 from autowarm.specs import JobInfo, TrainingSpec
-from autowarm.trial import Ended, fit, limit_epochs, metric, prepare
+from autowarm.trial import Ended, fit, limit_epochs, means, metric, prepare
 
 # Enough for a median time a step; a slow training stops after the time instead.
 _STEPS = 12
@@ -107,7 +107,8 @@ class _Inspector(Callback):
         defaults = self._optimizer.defaults
         self._facts = {
             "dataset_size": _length(getattr(loader, "dataset", None)),
-            "batch_size": batch_size and batch_size * trainer.accumulate_grad_batches,
+            "batch_size": batch_size and batch_size * trainer.accumulate_grad_batches * trainer.world_size,
+            "processes": trainer.world_size,
             "steps_per_epoch": per_epoch,
             "accelerator": trainer.strategy.root_device.type,
             "beta2": float(defaults["betas"][1]) if "betas" in defaults else None,
@@ -121,8 +122,8 @@ class _Inspector(Callback):
         if trainer.global_step == len(self._times):
             return
         self._times.append(time.monotonic())
-        enough = len(self._times) >= min(_STEPS, self.total_steps)
-        if enough or self._times[-1] - self._times[0] > _SECONDS:
+        enough = len(self._times) >= min(_STEPS, self.total_steps) or self._times[-1] - self._times[0] > _SECONDS
+        if any(means(trainer, enough)):
             if trainer.enable_validation:
                 trainer.val_check_batch = 1
                 self._validation_seconds = -time.monotonic()

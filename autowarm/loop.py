@@ -85,7 +85,7 @@ class HorizonLoop:
         executor: where trials run.
         display: what a person sees.
         interrupts: Ctrl-C, counted.
-        n_jobs: trials at once, and `threads`, CPU threads of each.
+        n_jobs: trials at once, and `threads`, CPU threads of each of their processes.
         dataset_size: what the study asks for; None: all.
         versions: of the libraries, for the records.
     """
@@ -162,6 +162,7 @@ class HorizonLoop:
             schedule=task.schedule,
             seed=task.seed,
             rungs=self._rungs,
+            processes=self.info.processes,
             threads=self.threads,
             keep_callbacks=self.settings.keep_callbacks,
         )

@@ -79,7 +79,8 @@ class TrainingSpec:
         schedule: what the learning rate follows; None: the job's own scheduler.
         seed: of weights, data order and dropout.
         rungs: steps at which to validate and report, rising, the last one `total_steps`.
-        threads: CPU threads of the training's process.
+        processes: of the training, on this machine; more than one is DDP, each with a share of the data.
+        threads: CPU threads of each process.
         keep_callbacks: callbacks of the job that trials keep although they log, save or stop.
     """
 
@@ -90,6 +91,7 @@ class TrainingSpec:
     schedule: Schedule | None = None
     seed: int = 0
     rungs: tuple[int, ...] = ()
+    processes: int = 1
     threads: int = 1
     keep_callbacks: KeepCallbacks = False
 
@@ -132,6 +134,7 @@ class JobInfo:
         beta2: Adam's second moment decay; None for other optimizers.
         accelerator: `cpu`, `cuda`, ...
         notices: what a user should know about how the trials differ from the job.
+        processes: that one training runs in.
         seen_lrs: learning rates of the first param group in the steps looked at.
     """
 
@@ -149,6 +152,7 @@ class JobInfo:
     beta2: float | None
     accelerator: str
     notices: tuple[str, ...] = ()
+    processes: int = 1
     seen_lrs: tuple[float, ...] = ()
 
 

@@ -49,6 +49,14 @@ class Ended(Exception):  # noqa: N818 - an ending, not an error
         self.reason = reason
 
 
+class SeveralProcesses(JobError):  # noqa: N818 - no error where the owner starts them
+    """The job's Trainer trains in several processes, which takes a command of its own."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"the job's trainer asks for {count} devices or processes, and this is one")
+        self.count = count
+
+
 def run_trial(spec: TrainingSpec, link: Link | None = None) -> TrialResult:
     """Train a schedule (or the job's own scheduler) to its end and return what it left behind.
 
@@ -116,14 +124,33 @@ def fit(
     with tempfile.TemporaryDirectory(prefix="autowarm-") as folder:
         trainer_class = _trainer_class(training.module)
         trainer = trainer_class(default_root_dir=folder, **keywords)
-        if trainer.world_size > 1:
-            raise JobError(
-                f"the job's trainer asks for {trainer.world_size} devices or processes, and a trial runs on one: "
-                "set devices: 1 in the file that is tuned"
-            )
+        _check_processes(trainer, spec)
         loop = trainer.fit_loop.epoch_loop.val_loop
         loop.run = _isolated(loop.run)  # type: ignore[method-assign]
         trainer.fit(cast("LightningModule", training.module), **training.fit_arguments)
+
+
+def _check_processes(trainer: Trainer, spec: TrainingSpec) -> None:
+    if trainer.world_size == 1:
+        return
+    if trainer.num_nodes > 1:
+        raise JobError("the job's trainer asks for several nodes, and trials run on this machine: set num_nodes: 1")
+    launcher = type(trainer.strategy.launcher).__name__
+    if launcher != "_SubprocessScriptLauncher":
+        raise JobError(
+            f"the job's strategy ({type(trainer.strategy).__name__} by {launcher}) starts its processes in a way that "
+            "trials cannot: set strategy: ddp, or devices: 1, in the file that is tuned"
+        )
+    if trainer.world_size != spec.processes:
+        raise SeveralProcesses(trainer.world_size)
+
+
+def means(trainer: Trainer, *values: float) -> list[float]:
+    """Return the means of some values over the processes of a training: what is decided by them, all decide alike."""
+    if trainer.world_size == 1:
+        return list(values)
+    tensor = torch.tensor(values, dtype=torch.float64, device=trainer.strategy.root_device)
+    return cast("list[float]", trainer.strategy.reduce(tensor, reduce_op="mean").tolist())
 
 
 def _trainer_class(module: object) -> type[Trainer]:
@@ -218,9 +245,7 @@ class Watcher(Callback):
         if trainer.global_step == self.step:
             return
         self.step = trainer.global_step
-        self._watch_losses()
-        if self.link.stopped():
-            raise Ended(None, "told to stop")
+        self._watch_losses(trainer)
         if self._rungs_left and self.step >= self._rungs_left[-1]:
             self._rungs_left.pop()
             self._due = True
@@ -257,11 +282,17 @@ class Watcher(Callback):
             return "DIVERGED", f"{self.spec.monitor} is {self.rungs[-1][1]} at the end"
         return "COMPLETE", None
 
-    def _watch_losses(self) -> None:
-        if not self._micro_losses:
-            return
-        loss = statistics.fmean(self._micro_losses)
+    def _watch_losses(self, trainer: Trainer) -> None:
+        known = bool(self._micro_losses)
+        loss = statistics.fmean(self._micro_losses) if known else 0.0
         self._micro_losses.clear()
+        # every process of a training must end at the same step, or the others wait for it forever
+        loss, stopped, share = means(trainer, loss, self.link.stopped(), known)
+        if stopped:
+            raise Ended(None, "told to stop")
+        if not share:
+            return
+        loss /= share
         self._losses.append(loss)
         if self.step in self._curve_steps:
             self.train_curve.append((self.step, statistics.fmean(self._losses)))
@@ -284,10 +315,13 @@ class Watcher(Callback):
 
     def _report(self, trainer: Trainer) -> None:
         self._due = False
-        value = metric(trainer, self.spec.monitor)
+        (value,) = means(trainer, metric(trainer, self.spec.monitor))
         self.rungs.append((self.step, value))
         last = self.step == self.spec.total_steps
         reason = self.link.rung(self.step, value)
+        if trainer.world_size > 1:
+            # the first process is the one with an owner
+            reason = trainer.strategy.broadcast(reason)
         if reason is not None and not last:
             raise Ended("PRUNED", reason)
 

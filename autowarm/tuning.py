@@ -218,7 +218,7 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
             if notice not in told:
                 told.add(notice)
                 display.notice(notice)
-        n_jobs = settings.n_jobs or (_cores() if info.accelerator == "cpu" else 1)
+        n_jobs = settings.n_jobs or (max(1, _cores() // info.processes) if info.accelerator == "cpu" else 1)
         today = incumbent_of(info)
         price = price_of(
             info,
@@ -266,7 +266,7 @@ def _run_horizon(
         display=display,
         interrupts=seen,
         n_jobs=plan.price.n_jobs,
-        threads=_threads(plan.price.n_jobs),
+        threads=_threads(plan.price.n_jobs * plan.info.processes),
         dataset_size=plan.dataset_size,
         versions=_versions(),
     )
@@ -303,9 +303,9 @@ def _title(settings: StudySettings, plan: HorizonPlan) -> str:
     return f"{settings.name}: {settings.n_trials} trials of {plan.info.total_steps:,} steps{size}"
 
 
-def _threads(n_jobs: int) -> int:
-    """Share the cores out, so that trials do not fight for them."""
-    return max(1, _cores() // n_jobs)
+def _threads(processes: int) -> int:
+    """Share the cores out, so that trainings do not fight for them."""
+    return max(1, _cores() // processes)
 
 
 def _cores() -> int:

@@ -248,3 +248,31 @@ class OwnCLI(LightningCLI):
 
     def __init__(self, **keywords: Any) -> None:
         super().__init__(Regression, RegressionData, **keywords)
+
+
+class Ranked(Regression):
+    """Writes the learning rates it uses to a file a process; `trouble` befalls the second process in its tenth step."""
+
+    def __init__(self, folder: str, trouble: str | None = None) -> None:
+        super().__init__()
+        self.folder = folder
+        self.trouble = trouble
+
+    def training_step(self, batch: Batch) -> Tensor:
+        loss = super().training_step(batch)
+        if self.trouble == "slow":
+            time.sleep(0.05)
+        if self.global_rank == 1 and self.global_step == 9:
+            if self.trouble == "raises":
+                raise ValueError("only here")
+            if self.trouble == "diverges":
+                return loss * float("nan")
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        with open(f"{self.folder}/{self.global_rank}.lrs", "a") as file:  # noqa: PTH123
+            file.write(f"{os.getpid()} {optimizer.param_groups[0]['lr']!r}\n")
+
+
+def ddp(folder: str, trouble: str | None = None) -> Training:
+    return build(module=Ranked(folder, trouble), trainer={"devices": 2, "strategy": "ddp", "max_steps": 20})

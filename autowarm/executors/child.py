@@ -93,27 +93,33 @@ def main(connection: Connection, payload: bytes, log: str) -> None:
         os._exit(ORPHANED)
     link = PipeLink(connection)
     try:
-        task, spec = cloudpickle.loads(payload)
-        # here, in the child: the owner's process stays light
-        if task == "inspect":
-            from autowarm.inspection import inspect_job
-
-            result: Any = inspect_job(spec)
-        else:
-            from autowarm.trial import run_trial
-
-            result = run_trial(spec, link)
-    except AutowarmError as e:
-        link.send("error", str(e), None)
-    except Exception as e:  # noqa: BLE001 - whatever a job raises is told to the owner
-        lines = str(e).strip().splitlines()
-        link.send("error", f"{type(e).__name__}: {lines[0] if lines else ''}", traceback.format_exc())
-    else:
-        link.send("done", result)
+        link.send(*perform(payload, link))
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
+
+
+def perform(payload: bytes, link: Link) -> tuple[Any, ...]:
+    """Run one task and return the message that says how it ended.
+
+    Returns:
+        ("done", result); ("processes", n) where the job needs n of them; or ("error", line, traceback or None).
+    """
+    # here, in the child: the owner's process stays light
+    from autowarm.inspection import inspect_job
+    from autowarm.trial import SeveralProcesses, run_trial
+
+    try:
+        task, spec = cloudpickle.loads(payload)
+        return "done", inspect_job(spec) if task == "inspect" else run_trial(spec, link)
+    except SeveralProcesses as e:
+        return "processes", e.count
+    except AutowarmError as e:
+        return "error", str(e), None
+    except Exception as e:  # noqa: BLE001 - whatever a job raises is told to the owner
+        lines = str(e).strip().splitlines()
+        return "error", f"{type(e).__name__}: {lines[0] if lines else ''}", traceback.format_exc()
 
 
 def _redirect(log: str) -> None:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -22,6 +22,7 @@ import cloudpickle
 
 from autowarm.errors import JobError
 from autowarm.executors import child, preload
+from autowarm.executors.command import Command
 from autowarm.specs import JobInfo, JobSpec, TrainingSpec, TrialResult
 
 Task: TypeAlias = Literal["trial", "inspect"]
@@ -49,12 +50,16 @@ class Rung:
 
 @dataclass(frozen=True)
 class Done:
-    """A task has ended: with a result, or with an error of one line and, where there is one, its traceback."""
+    """A task has ended: with a result, or with an error of one line and, where there is one, its traceback.
+
+    Or with nothing, where it must be started anew with several `processes`.
+    """
 
     key: int
     result: TrialResult | JobInfo | None
     error: str | None = None
     detail: str | None = None
+    processes: int = 1
 
 
 Event: TypeAlias = Progress | Rung | Done
@@ -62,7 +67,7 @@ Event: TypeAlias = Progress | Rung | Done
 
 @dataclass
 class _Running:
-    process: ForkServerProcess
+    process: ForkServerProcess | Command
     connection: Connection
     log: Path
 
@@ -81,7 +86,7 @@ class LocalExecutor:
         self._context.set_forkserver_preload(["autowarm.executors.forkserver"])
         self._folder = tempfile.TemporaryDirectory(prefix="autowarm-logs-")
         self._running: dict[int, _Running] = {}
-        self._ending: list[ForkServerProcess] = []
+        self._ending: list[ForkServerProcess | Command] = []
         self._next_key = 0
 
     def __enter__(self) -> Self:
@@ -107,12 +112,20 @@ class LocalExecutor:
         log = Path(self._folder.name) / f"{key}.log"
         payload = _pickled(task, spec)
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=child.main, args=(theirs, payload, str(log)), name=f"autowarm-{key}")
-        with _bare_main():
-            process.start()
+        process = (
+            Command(theirs, payload, log, threads=spec.threads)
+            if spec.processes > 1
+            else self._forked(theirs, payload, log)
+        )
         theirs.close()
         self._running[key] = _Running(process, ours, log)
         return key
+
+    def _forked(self, connection: Connection, payload: bytes, log: Path) -> ForkServerProcess:
+        process = self._context.Process(target=child.main, args=(connection, payload, str(log)), name="autowarm-trial")
+        with _bare_main():
+            process.start()
+        return process
 
     def events(self, timeout: float) -> Iterator[Event]:
         """Yield what the tasks have told, waiting at most `timeout` seconds for the first word."""
@@ -151,6 +164,8 @@ class LocalExecutor:
         while True:
             for event in self.events(timeout=1.0):
                 if isinstance(event, Done) and event.key == key:
+                    if event.processes > 1:
+                        return self.inspect(replace(spec, processes=event.processes))
                     if isinstance(event.result, JobInfo):
                         return event.result
                     detail = f"\n\n{event.detail.rstrip()}" if event.detail else ""
@@ -174,6 +189,8 @@ class LocalExecutor:
         self._release(key)
         if kind == "done":
             return Done(key, *payload)
+        if kind == "processes":
+            return Done(key, None, processes=payload[0])
         error, detail = payload
         return Done(key, None, error, detail)
 
@@ -212,7 +229,7 @@ def _tail(log: Path) -> str | None:
     return "\n".join(lines[-_LOG_LINES:]) or None
 
 
-def _end(process: ForkServerProcess) -> None:
+def _end(process: ForkServerProcess | Command) -> None:
     deadline = time.monotonic() + 5
     while process.is_alive() and time.monotonic() < deadline:
         process.join(0.05)
