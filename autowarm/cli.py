@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from autowarm.errors import AutowarmError
+from autowarm.errors import AutowarmError, SettingsError
 
 if TYPE_CHECKING:
     from autowarm.settings import StudySettings
@@ -112,8 +112,11 @@ def _horizon_arguments(parser: ArgumentParser) -> None:
 
 
 def _show_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", type=str, help="a schedule file (YAML)")
-    parser.add_argument("--total_steps", type=int, required=True, help="optimizer steps in the run")
+    parser.add_argument(
+        "file", nargs="?", type=str | None, help="a schedule file; with --job: default: what it has today"
+    )
+    parser.add_argument("--total_steps", type=int | None, help="optimizer steps in the run; default: what --job takes")
+    parser.add_argument("--job", type=str | None, help="a LightningCLI file, package.module:function, or a study file")
     parser.add_argument("-o", "--output", type=str | None, help="draw to a .png or .svg file instead")
 
 
@@ -173,15 +176,26 @@ def _export(given: Namespace) -> None:
 
 
 def _show(given: Namespace) -> None:
-    from autowarm.report.curve import curve_text, draw_curve
+    from autowarm.report.curve import curve_text, draw_curve, key_steps, key_steps_of
     from autowarm.schedule import load_schedule
 
-    schedule = load_schedule(given.file)
-    if given.output is None:
-        _print(curve_text(schedule, given.total_steps))
+    schedule = load_schedule(given.file) if given.file is not None else None
+    if given.job is not None:
+        from autowarm.preview import preview
+
+        run = preview(given.job, schedule, given.total_steps)
+        title, lrs, schedule = run.title, run.lrs, run.schedule
+    elif schedule is None or given.total_steps is None:
+        raise SettingsError("give a schedule file and --total_steps, or --job, which knows how many steps it takes")
     else:
+        title, lrs = str(schedule), schedule.lrs(total_steps=given.total_steps)
+    if given.output is not None:
         path = Path(given.output)
-        _wrote(path, lambda: draw_curve(schedule, given.total_steps, path))
+        _wrote(path, lambda: draw_curve(lrs, title, path))
+        return
+    named = key_steps(schedule, len(lrs)) if schedule is not None else key_steps_of(lrs)
+    text = curve_text(lrs, named, top=schedule.initial_lr if schedule is not None else None)
+    _print(f"{title}\n\n{text}" if given.job is not None else text)
 
 
 def _wrote(path: Path, write: Callable[[], object]) -> None:
@@ -243,6 +257,8 @@ _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace
     "show": (
         _show_arguments,
         _show,
-        "Draw the learning-rate curve of a schedule, without training.",
+        "Draw the learning-rate curve of a schedule, without training.\n\n"
+        "With --job, over the steps that a job takes, which is built and trained for a few steps to see; without a\n"
+        "file, what the job follows today.",
     ),
 }

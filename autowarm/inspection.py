@@ -29,7 +29,7 @@ def inspect_job(spec: TrainingSpec) -> JobInfo:
     """Build a job, train it for a few steps, validate once, and return what that told.
 
     Args:
-        spec: the job, its `monitor`, `dataset_size` and, where the study sets it, `total_steps`.
+        spec: the job, its `monitor` where that counts, `dataset_size` and, where the study sets it, `total_steps`.
 
     Raises:
         JobError: the job cannot be tuned as it is: manual optimization, several optimizers, a number of steps that
@@ -138,7 +138,8 @@ class _Inspector(Callback):
         self._end(trainer)
 
     def _end(self, trainer: Trainer) -> None:
-        metric(trainer, self.spec.monitor)
+        if self.spec.monitor is not None:
+            metric(trainer, self.spec.monitor)
         raise Ended(None, "seen enough")
 
     @property

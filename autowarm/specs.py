@@ -73,7 +73,7 @@ class TrainingSpec:
 
     Attributes:
         job: what is trained.
-        monitor: the metric that is watched.
+        monitor: the metric that is watched; None: none (only to inspect a job).
         total_steps: optimizer steps of the run; None: as the job is set up (only to inspect a job).
         dataset_size: train on that many examples, the same ones for the same number; None: on all.
         schedule: what the learning rate follows; None: the job's own scheduler.
@@ -85,7 +85,7 @@ class TrainingSpec:
     """
 
     job: JobSpec
-    monitor: str
+    monitor: str | None
     total_steps: int | None
     dataset_size: int | None = None
     schedule: Schedule | None = None

@@ -184,8 +184,11 @@ class Watcher(Callback):
     """
 
     def __init__(self, spec: TrainingSpec, link: Link) -> None:
-        assert spec.total_steps is not None  # noqa: S101 - a trial's horizon is known
+        # a trial's horizon and metric are known
+        assert spec.total_steps is not None  # noqa: S101
+        assert spec.monitor is not None  # noqa: S101
         self.spec = spec
+        self.monitor = spec.monitor
         self.link = link
         self.guard = DivergenceGuard()
         self.step = 0
@@ -277,9 +280,9 @@ class Watcher(Callback):
                 "is there data, and does the job stop itself?"
             )
         if not self.rungs or self.rungs[-1][0] != total:
-            return "FAILED", f"{self.spec.monitor!r} was not logged at the end of the training"
+            return "FAILED", f"{self.monitor!r} was not logged at the end of the training"
         if not _finite(self.rungs[-1][1]):
-            return "DIVERGED", f"{self.spec.monitor} is {self.rungs[-1][1]} at the end"
+            return "DIVERGED", f"{self.monitor} is {self.rungs[-1][1]} at the end"
         return "COMPLETE", None
 
     def _watch_losses(self, trainer: Trainer) -> None:
@@ -315,7 +318,7 @@ class Watcher(Callback):
 
     def _report(self, trainer: Trainer) -> None:
         self._due = False
-        (value,) = means(trainer, metric(trainer, self.spec.monitor))
+        (value,) = means(trainer, metric(trainer, self.monitor))
         self.rungs.append((self.step, value))
         last = self.step == self.spec.total_steps
         reason = self.link.rung(self.step, value)

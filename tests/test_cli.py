@@ -84,7 +84,7 @@ COMMANDS = {
     "tune": ["study", "--n_trials", "--seed", "--n_jobs", "--storage", "--out"],
     "report": ["dir"],
     "export": ["dir", "--format", "--output", "--total_steps", "--dataset_size"],
-    "show": ["file", "--total_steps", "--output"],
+    "show": ["file", "--total_steps", "--job", "--output"],
 }
 
 
@@ -109,7 +109,6 @@ def test_the_help_names_every_command(run: Run) -> None:
         ["tune"],
         ["tune", "a.yaml", "--n_trails", "3"],
         ["tune", "a.yaml", "--n_trials", "many"],
-        ["show", "a.yaml"],
         ["show", "a.yaml", "--total_steps", "1.5"],
     ],
 )
@@ -153,6 +152,22 @@ def test_show_says_in_a_line_what_is_wrong(text: str, args: list[str], message: 
     assert (status, out) == (1, "")
     _says(err, f"^autowarm show: .*{message}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("args", [[], ["FILE"], ["--total_steps", "10"]])
+def test_show_needs_to_know_what_and_how_long(args: list[str], schedule_file: Path, run: Run) -> None:
+    status, _, err = run("show", *[str(schedule_file) if arg == "FILE" else arg for arg in args])
+    assert status == 1
+    _says(err, "give a schedule file and --total_steps, or --job")
+
+
+def test_show_draws_what_a_job_would_follow(schedule_file: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    status, out, err = run("show", schedule_file, "--job", "sample_jobs:build")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0].endswith("over 40 steps of sample_jobs:build")
+    status, out, _ = run("show", "--job", "sample_jobs:build", "--total_steps", 10)
+    assert out.startswith("lr 0.01, no warmup, constant over 10 steps of sample_jobs:build\n")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, run: Run) -> None:

@@ -32,9 +32,15 @@ step    lr
 """
 
 
+def text(schedule: Schedule, total_steps: int, **size: int) -> str:
+    """Return the curve as `autowarm show` prints it."""
+    lrs = schedule.lrs(total_steps=total_steps)
+    return curve_text(lrs, key_steps(schedule, total_steps), top=schedule.initial_lr, **size)
+
+
 def test_a_small_curve_to_the_letter() -> None:
     schedule = Schedule(initial_lr=1.0, warmup_ratio=0.5, decay="linear")
-    assert curve_text(schedule, 100, width=30, height=4).splitlines() == EXPECTED.splitlines()
+    assert text(schedule, 100, width=30, height=4).splitlines() == EXPECTED.splitlines()
 
 
 def test_the_key_steps_of_a_wsd() -> None:
@@ -58,7 +64,7 @@ def test_steps_that_fall_together_are_told_once() -> None:
 
 
 def test_the_table_gives_the_lr_that_the_step_uses() -> None:
-    rows = [line.split()[:2] for line in curve_text(WSD, 1000).split("\n\n")[1].splitlines()[1:]]
+    rows = [line.split()[:2] for line in text(WSD, 1000).split("\n\n")[1].splitlines()[1:]]
     assert [(int(step), float(lr)) for step, lr in rows] == [
         *((0, 0.0), (100, 3e-4), (250, 3e-4), (500, 3e-4), (750, 3e-4), (800, 3e-4), (999, 1.5e-6)),
     ]
@@ -73,7 +79,7 @@ def test_the_table_gives_the_lr_that_the_step_uses() -> None:
 )
 def test_the_plot_keeps_to_its_size(total: int, width: int, height: int, decay: str, ratio: float) -> None:
     schedule = Schedule.from_dict({"initial_lr": 1.234e-5, "warmup_ratio": ratio, "decay": decay})
-    plot = curve_text(schedule, total, width=width, height=height).split("\n\n")[0].splitlines()
+    plot = text(schedule, total, width=width, height=height).split("\n\n")[0].splitlines()
     assert len(plot) == height + 2
     assert all(len(line) <= width for line in plot)
     assert "1.23e-05" in plot[0]
@@ -81,10 +87,10 @@ def test_the_plot_keeps_to_its_size(total: int, width: int, height: int, decay: 
 
 def test_a_warmup_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ScheduleError, match="must be less than total_steps"):
-        curve_text(Schedule(initial_lr=1.0, warmup_steps=10), 10)
+        text(Schedule(initial_lr=1.0, warmup_steps=10), 10)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.svg"])
 def test_a_curve_is_drawn(tmp_path: Path, name: str) -> None:
-    draw_curve(WSD, 1000, tmp_path / name)
+    draw_curve(WSD.lrs(total_steps=1000), str(WSD), tmp_path / name)
     assert (tmp_path / name).stat().st_size > 3000
