@@ -10,7 +10,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
-from autowarm.adapters.run_length import steps_per_epoch_of, total_steps_of
+from autowarm.adapters.run_length import epochs_for, steps_in, steps_per_epoch_of, total_steps_of
 from autowarm.adapters.takeover import the_optimizer
 from autowarm.adapters.torch import ScheduleLR
 from autowarm.errors import JobError
@@ -86,6 +86,8 @@ class _Inspector(Callback):
         self._val_batches = 0
         self._facts: dict[str, Any] = {}
         self._scheduler: Any = None
+        # the step that an epoch ends at -> how many epochs are over then
+        self._epoch_ends: dict[int, int] | None = None
         self._optimizer: Optimizer | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -102,6 +104,8 @@ class _Inspector(Callback):
         trainer.fit_loop.setup_data()
         if trainer.num_training_batches != float("inf"):
             per_epoch = steps_per_epoch_of(trainer)
+            epochs = epochs_for(trainer, min(self.total_steps, _LONGEST_SIMULATION)) or 0
+            self._epoch_ends = {steps_in(trainer, epoch): epoch for epoch in range(1, epochs + 1)}
         loader = trainer.train_dataloader
         batch_size = getattr(loader, "batch_size", None)
         defaults = self._optimizer.defaults
@@ -169,14 +173,15 @@ class _Inspector(Callback):
         )
 
     def _lr_curve(self) -> tuple[float, ...] | None:
-        """Step the job's scheduler through the whole run, where it needs no metric and no epochs for it."""
+        """Step the job's scheduler through the whole run, where it needs no metric for it."""
         config, optimizer = self._scheduler, self._optimizer
         assert optimizer is not None  # noqa: S101 - the fit has started
-        lrs = self.lrs[: self.total_steps]
         if config is None:
-            return (lrs[0],) * self.total_steps
-        by_step = config.interval == "step" and config.frequency == 1 and not config.reduce_on_plateau
-        if not by_step or self.total_steps > _LONGEST_SIMULATION:
+            return (self.lrs[0],) * self.total_steps
+        by_step = config.interval == "step" and config.frequency == 1
+        by_epoch = config.interval == "epoch" and self._epoch_ends is not None
+        known = (by_step or by_epoch) and not config.reduce_on_plateau
+        if not known or self.total_steps > _LONGEST_SIMULATION:
             return None
         lrs = self.lrs[: len(self._times)]
         with warnings.catch_warnings():
@@ -184,7 +189,10 @@ class _Inspector(Callback):
             try:
                 while len(lrs) < self.total_steps:
                     lrs.append(float(optimizer.param_groups[0]["lr"]))
-                    config.scheduler.step()
+                    # Lightning steps a scheduler of epochs with the last batch of one
+                    epoch = self._epoch_ends.get(len(lrs), 0) if by_epoch and self._epoch_ends else 0
+                    if by_step or (epoch and epoch % config.frequency == 0):
+                        config.scheduler.step()
             except Exception:  # noqa: BLE001 - a scheduler that cannot run on its own is no Schedule
                 return None
         return tuple(lrs)

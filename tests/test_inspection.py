@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import sample_jobs as jobs
 import torch
+from fits import fit
+from torch.utils.data import DataLoader, Subset
 
 from autowarm import Schedule, Training
 from autowarm.errors import JobError
@@ -65,10 +67,28 @@ def test_the_learning_rates_of_the_whole_run_are_known_without_training(schedule
 def test_a_scheduler_is_named(scheduler: str, name: str) -> None:
     info = look(jobs.build, args={"scheduler": scheduler})
     assert info.scheduler == name
-    assert (info.lrs is None) == (scheduler != "onecycle")
+    assert (info.lrs is None) == (scheduler == "plateau")
     assert info.notices == (
         f"trials set the job's own scheduler ({name}) aside: the schedules searched take its place",
     )
+
+
+@pytest.mark.parametrize("batches", [3, 4, 12, 13])
+@pytest.mark.parametrize("frequency", [1, 2])
+def test_a_scheduler_of_epochs_is_stepped_through_the_run_as_lightning_would(batches: int, frequency: int) -> None:
+    class ByEpoch(jobs.Regression):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.02)
+            cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=7)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cosine, "frequency": frequency}}
+
+    def factory() -> Training:
+        data = DataLoader(Subset(jobs.dataset(), range(4 * batches)), batch_size=4)
+        return replace(jobs.build(module=ByEpoch()), data=data)
+
+    seen = jobs.Recorder()
+    fit(ByEpoch(), seen, data=factory().data, max_steps=40)
+    assert look(factory).lrs == tuple(lr for (lr,) in seen.lrs)
 
 
 def test_a_scheduler_that_waits_for_a_validation_after_each_epoch_is_looked_at_all_the_same() -> None:
