@@ -25,7 +25,8 @@ def the_optimizer(trainer: Any, module: Any) -> Optimizer:
             f"{type(module).__name__} uses manual optimization (automatic_optimization=False), where Lightning never "
             "steps a scheduler: step autowarm.build_scheduler(...) yourself, after optimizer.step()"
         )
-    optimizers = trainer.strategy.optimizers
+    # Lightning's stand-in for a module without an optimizer has no param groups
+    optimizers = [o for o in trainer.strategy.optimizers if not isinstance(o, Optimizer) or o.param_groups]
     if len(optimizers) != 1 or not isinstance(optimizers[0], Optimizer):
         raise JobError(
             f"{type(module).__name__} has {len(optimizers)} optimizers; one schedule steers one: "

@@ -28,6 +28,22 @@ def test_a_modules_own_scheduler_is_set_aside_with_one_warning(scheduler: str) -
     assert trainer.optimizers[0].param_groups[0]["betas"] == (0.9, 0.999)
 
 
+class Momentum(jobs.Regression):
+    """Has SGD with momentum, and a chain with a CyclicLR in it."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.7)
+        schedulers = torch.optim.lr_scheduler
+        cyclic = schedulers.CyclicLR(optimizer, base_lr=0.01, max_lr=0.1, base_momentum=0.8, max_momentum=0.9)
+        return [optimizer], [schedulers.ChainedScheduler([cyclic], optimizer)]
+
+
+@pytest.mark.filterwarnings("ignore:.*set aside")
+def test_a_momentum_that_was_cycled_is_put_back() -> None:
+    trainer = fit(Momentum(), TunedSchedule(SCHEDULE))
+    assert trainer.optimizers[0].param_groups[0]["momentum"] == 0.7
+
+
 class Groups(jobs.Regression):
     """Has two param groups, the second with a tenth of the lr and a beta2 of its own, and a OneCycleLR."""
 
@@ -107,7 +123,7 @@ def test_a_warmup_by_hand_in_optimizer_step_is_overruled() -> None:
     assert lrs_of(seen) == LRS
 
 
-@pytest.mark.filterwarnings("ignore:.*Swapping scheduler")
+@pytest.mark.filterwarnings("ignore:.*Swapping scheduler", "ignore:SWA is currently only supported every epoch")
 def test_a_callback_that_puts_its_own_scheduler_in_place_has_said_so() -> None:
     averaging = StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=1)
     seen = jobs.Recorder()
@@ -129,5 +145,5 @@ def test_no_optimizer_is_refused() -> None:
         def configure_optimizers(self) -> None:
             return None
 
-    with pytest.warns(UserWarning, match="returned `None`"), pytest.raises(JobError, match=r"optimizer"):
+    with pytest.warns(UserWarning, match="returned `None`"), pytest.raises(JobError, match=r"Without has 0 optimizers"):
         fit(Without(), TunedSchedule(SCHEDULE))
