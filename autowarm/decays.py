@@ -6,18 +6,20 @@ A decay is a function of the optimizer step, relative to the peak. With
     w  warmup_steps                         p  (s - w) / (T - w), the share of the decay that is over
     T  total_steps
 
-each entry of `DECAYS` maps (s, w, T) to the learning rate over the peak. At s = w every decay is exactly 1.
+each entry of `DECAYS` maps (s, w, T) to the learning rate over the peak. At s = w every decay is exactly 1. A schedule
+whose decay counts from its first step puts 0 for w.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from autowarm.values import is_number, is_whole
 
 Array: TypeAlias = NDArray[np.float64]
 Own: TypeAlias = Mapping[str, Any]
@@ -32,7 +34,8 @@ DecayName: TypeAlias = Literal[
     "inverse_sqrt",
     "wsd",
 ]
-Cooldown: TypeAlias = Literal["linear", "one_minus_sqrt"]
+Cooldown: TypeAlias = Literal["linear", "one_minus_sqrt", "cosine", "exponential"]
+Law: TypeAlias = Literal["never_rises", "stretches", "ends_at_final_lr_ratio"]
 
 COOLDOWNS: tuple[str, ...] = get_args(Cooldown)
 # The timescale of inverse_sqrt without warmup, in steps; the same as transformers' get_inverse_sqrt_schedule.
@@ -47,11 +50,15 @@ class Parameter:
         default: the value when a schedule does not give one.
         check: whether a value is in the domain.
         domain: the domain in words, for the error message.
+        kind: what a value is turned into: from a file, 2.0 cycles are 2.
+        optional: told only where it is not the default, so that files look as they did before there was the parameter.
     """
 
     default: Any
     check: Callable[[Any], bool]
     domain: str
+    kind: type
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class Decay:
         never_rises: the lr falls or stays, step for step.
         stretches: with a warmup in proportion, the lr depends on s / T alone (composer's a(t) = a(t / s)).
         ends_at_final_lr_ratio: at s = T the lr is final_lr_ratio times the peak. Only such a decay takes one.
+        exceptions: own -> those of the three laws that it breaks with some values of its parameters.
     """
 
     multiplier: Callable[[Own, float, Array, int, int], Array]
@@ -72,6 +80,11 @@ class Decay:
     never_rises: bool = True
     stretches: bool = True
     ends_at_final_lr_ratio: bool = True
+    exceptions: Callable[[Own], frozenset[Law]] = lambda _own: frozenset()
+
+    def keeps(self, law: Law, own: Own) -> bool:
+        """Tell whether the decay keeps a law with these values of its own parameters."""
+        return bool(getattr(self, law)) and law not in self.exceptions(own)
 
 
 def cooldown_steps_of(decay_ratio: float, total_steps: int) -> int:
@@ -98,9 +111,25 @@ def _linear(_own: Own, f: float, s: Array, w: int, total: int) -> Array:
     return _between(f, 1.0 - _progress(s, w, total))
 
 
-def _cosine(_own: Own, f: float, s: Array, w: int, total: int) -> Array:
-    """Fall as f + (1 - f) (1 + cos(pi p)) / 2: Loshchilov & Hutter 2017, without restarts."""
-    return _between(f, 0.5 * (1.0 + np.cos(np.pi * _progress(s, w, total))))
+def _wave(turns: Array | float) -> Array:
+    """Fall from 1 to 0 over half a turn, and rise again over the other half."""
+    # whole turns say nothing; without them a great number of them does not overflow
+    return np.asarray(0.5 * (1.0 + np.cos(2.0 * np.pi * np.mod(turns, 1.0))))
+
+
+def _cosine(own: Own, f: float, s: Array, w: int, total: int) -> Array:
+    """Follow n = `num_cycles` waves f + (1 - f) (1 + cos(2 pi n p)) / 2; half a wave is Loshchilov & Hutter 2017."""
+    return _between(f, _wave(own["num_cycles"] * _progress(s, w, total)))
+
+
+def _cosine_exceptions(own: Own) -> frozenset[Law]:
+    """Beyond half a wave it rises again; only an odd number of halves ends in a trough."""
+    broken: set[Law] = set()
+    if own["num_cycles"] > 0.5:
+        broken.add("never_rises")
+    if own["num_cycles"] % 1.0 != 0.5:
+        broken.add("ends_at_final_lr_ratio")
+    return frozenset(broken)
 
 
 def _cosine_restarts(own: Own, f: float, s: Array, w: int, total: int) -> Array:
@@ -129,51 +158,54 @@ def _step(own: Own, _f: float, s: Array, w: int, total: int) -> Array:
     return np.power(float(own["gamma"]), drops)
 
 
-def _inverse_sqrt(_own: Own, _f: float, s: Array, w: int, _total: int) -> Array:
-    """Fall as sqrt(w / s), as Vaswani et al. 2017; without warmup as sqrt(t / (s + t))."""
-    if w > 0:
-        return np.sqrt(w / s)
-    return np.sqrt(INVERSE_SQRT_TIMESCALE / (s + INVERSE_SQRT_TIMESCALE))
+def _inverse_sqrt(own: Own, _f: float, s: Array, w: int, _total: int) -> Array:
+    """Fall as sqrt(t / (s - w + t)) with timescale t; with the warmup's it is sqrt(w / s), as Vaswani et al. 2017."""
+    t = float(own["timescale"] or w or INVERSE_SQRT_TIMESCALE)
+    return np.sqrt(t / (s + (t - w)))
+
+
+# From the share of the cooldown that is over to the share of the way to go.
+_COOLDOWNS: Mapping[Cooldown, Callable[[Array], Array]] = {
+    "linear": lambda r: 1.0 - r,
+    # Haegele et al. 2024
+    "one_minus_sqrt": lambda r: 1.0 - np.sqrt(r),
+    "cosine": lambda r: _wave(0.5 * r),
+    # Megatron-LM's: as an exponential, put so that it ends at 0
+    "exponential": lambda r: 2.0 * np.power(0.5, r) - 1.0,
+}
 
 
 def _wsd(own: Own, f: float, s: Array, w: int, total: int) -> Array:
-    """Hold at 1, then cool down over the last `decay_ratio` of all steps: Hu et al., Haegele et al. 2024."""
+    """Hold at 1, then cool down over the last `decay_ratio` of all steps: Hu et al. 2024."""
     # Warmup and cooldown that add up to 1 may round to one step too many: the cooldown gives it up.
     cooldown_steps = min(cooldown_steps_of(own["decay_ratio"], total), total - w)
     cooled = np.clip((s - (total - cooldown_steps)) / cooldown_steps, 0.0, 1.0)
-    return _between(f, 1.0 - (np.sqrt(cooled) if own["cooldown"] == "one_minus_sqrt" else cooled))
+    return _between(f, _COOLDOWNS[own["cooldown"]](cooled))
 
 
-def is_number(x: Any) -> bool:
-    """Tell whether x is a finite number: also not an int beyond the floats, which math.isfinite chokes on."""
-    return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max
+def _positive(default: float, *, optional: bool = False) -> Parameter:
+    return Parameter(default, lambda x: is_number(x) and x > 0, "greater than 0", float, optional)
 
 
 def _share(default: float) -> Parameter:
-    return Parameter(default, lambda x: is_number(x) and 0 < x <= 1, "in (0, 1]")
+    return Parameter(default, lambda x: is_number(x) and 0 < x <= 1, "in (0, 1]", float)
 
+
+_COOLDOWN = Parameter("linear", lambda x: x in COOLDOWNS, f"one of {', '.join(COOLDOWNS)}", str)
+_RESTARTS = Parameter(2, is_whole, "a whole number of at least 1", int)
+_TIMESCALE = Parameter(None, lambda x: x is None or is_whole(x), "a whole number of at least 1", int, optional=True)
 
 DECAYS: Mapping[DecayName, Decay] = {
     "constant": Decay(_constant, ends_at_final_lr_ratio=False),
     "linear": Decay(_linear),
-    "cosine": Decay(_cosine),
-    "cosine_restarts": Decay(
-        _cosine_restarts,
-        {"num_cycles": Parameter(2, lambda x: is_number(x) and x >= 1 and x == int(x), "a whole number of at least 1")},
-        never_rises=False,
-    ),
-    "polynomial": Decay(_polynomial, {"power": Parameter(2.0, lambda x: is_number(x) and x > 0, "greater than 0")}),
+    "cosine": Decay(_cosine, {"num_cycles": _positive(0.5, optional=True)}, exceptions=_cosine_exceptions),
+    "cosine_restarts": Decay(_cosine_restarts, {"num_cycles": _RESTARTS}, never_rises=False),
+    "polynomial": Decay(_polynomial, {"power": _positive(2.0)}),
     "exponential": Decay(_exponential, {"gamma": _share(0.01)}, ends_at_final_lr_ratio=False),
     "step": Decay(_step, {"gamma": _share(0.1), "step_size_ratio": _share(1 / 3)}, ends_at_final_lr_ratio=False),
-    # Without warmup its timescale is a number of steps, so it stretches only with one.
-    "inverse_sqrt": Decay(_inverse_sqrt, stretches=False, ends_at_final_lr_ratio=False),
-    "wsd": Decay(
-        _wsd,
-        {
-            "decay_ratio": _share(0.2),
-            "cooldown": Parameter("linear", lambda x: x in COOLDOWNS, f"one of {', '.join(COOLDOWNS)}"),
-        },
-    ),
+    # Its timescale is a number of steps, unless it is that of the warmup, so it stretches only with one.
+    "inverse_sqrt": Decay(_inverse_sqrt, {"timescale": _TIMESCALE}, stretches=False, ends_at_final_lr_ratio=False),
+    "wsd": Decay(_wsd, {"decay_ratio": _share(0.2), "cooldown": _COOLDOWN}),
 }
 # Every parameter that belongs to a decay, in the order of `DECAYS`.
 DECAY_PARAMETERS: tuple[str, ...] = tuple(dict.fromkeys(name for d in DECAYS.values() for name in d.parameters))

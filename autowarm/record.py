@@ -9,9 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from autowarm.decays import is_number
 from autowarm.errors import RecordError, unknown
 from autowarm.schedule import Schedule
+from autowarm.values import is_number
 
 Outcome: TypeAlias = Literal["COMPLETE", "DIVERGED", "PRUNED", "FAILED"]
 Role: TypeAlias = Literal["search", "range_test", "baseline", "confirm"]

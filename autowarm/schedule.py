@@ -5,19 +5,24 @@ With T = `total_steps` and w = `warmup_steps`, the lr that optimizer step s = 0 
     initial_lr * warmup(s / w)        for s < w, from warmup_start_ratio at s = 0 up to 1
     initial_lr * decay(s, w, T)       for s >= w, from exactly 1 at s = w
 
-The decays and their formulas are in `autowarm.decays`.
+The warmups and their formulas are in `autowarm.warmups`, the decays in `autowarm.decays`. Other libraries count a step
+differently here and there; three options reach them (docs/parity.md says which takes which):
+
+    step_offset = 1             step s uses the formula at s + 1, and never one beyond T
+    decay_from = "start"        the decay is decay(s, 0, T): it began at step 0, under the warmup
+    decay_to = "last_step"      T is total_steps - 1 (at least 1), so that the last step executed is the end
 """
 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autowarm.decays import (
     DECAY_PARAMETERS,
@@ -26,23 +31,24 @@ from autowarm.decays import (
     Cooldown,
     DecayName,
     cooldown_steps_of,
-    is_number,
 )
 from autowarm.errors import ScheduleError, unknown
+from autowarm.values import from_text, number_of, plain, whole_of
+from autowarm.warmups import WARMUP_RATIOS, WARMUPS, WarmupShape
 from autowarm.yaml_files import read_yaml, to_yaml
 
-WarmupShape: TypeAlias = Literal["linear", "cosine", "exponential"]
+DecayFrom: TypeAlias = Literal["peak", "start"]
+DecayTo: TypeAlias = Literal["end", "last_step"]
 
 # The version of the file format, in the key `autowarm` of each schedule file.
 FILE_VERSION = 1
 
-# From x = s / w in [0, 1) and r = warmup_start_ratio to the lr over the peak.
-_WARMUPS: Mapping[WarmupShape, Callable[[Array, float], Array]] = {
-    "linear": lambda x, r: r + (1.0 - r) * x,
-    "cosine": lambda x, r: r + (1.0 - r) * 0.5 * (1.0 - np.cos(np.pi * x)),
-    "exponential": lambda x, r: np.power(r, 1.0 - x),
+# How steps are counted: values that a schedule may give, the default first.
+OPTIONS: Mapping[str, tuple[Any, ...]] = {
+    "step_offset": (0, 1),
+    "decay_from": get_args(DecayFrom),
+    "decay_to": get_args(DecayTo),
 }
-WARMUPS: tuple[str, ...] = get_args(WarmupShape)
 _LENGTHS = ("warmup_ratio", "warmup_steps", "warmup_epochs")
 
 
@@ -64,10 +70,22 @@ class Schedule:
         power: of `polynomial`, greater than 0; default 2.
         gamma: of `exponential`, the factor over the whole decay, in (0, 1], default 0.01; of `step`, the factor
             of each drop, in (0, 1], default 0.1.
-        num_cycles: of `cosine_restarts`, a whole number of at least 1; default 2.
+        num_cycles: of `cosine_restarts`, a whole number of at least 1, default 2; of `cosine`, the number of waves,
+            greater than 0, default 0.5: half a wave, from the peak to the trough.
         step_size_ratio: of `step`, the share of the decay between two drops, in (0, 1]; default 1/3.
+        timescale: of `inverse_sqrt`, in steps, a whole number of at least 1; default the length of the warmup, or
+            10,000 where there is none or `decay_from` is `start`.
         decay_ratio: of `wsd`, the cooldown's share of `total_steps`, in (0, 1]; default 0.2.
-        cooldown: of `wsd`, `linear` (default) or `one_minus_sqrt`.
+        cooldown: of `wsd`: `linear` (default), `one_minus_sqrt`, `cosine` or `exponential`.
+        step_offset: 0, or 1: optimizer step s uses the formula at s + 1, so that the first step already takes the first
+            rise, step w - 1 has the peak, and the last step executed is the end.
+        decay_from: `peak`, or `start`: the decay began at step 0, so the warmup ends where the decay has come to by
+            then, below `initial_lr`.
+        decay_to: `end`, or `last_step`: the schedule spans `total_steps` - 1 (at least 1), so that the last step
+            executed is the end. With `step_offset` 1 it is so already, and this must be `end`.
+
+    A decay's parameter that is not given is set to its default; `timescale`, and the `num_cycles` of `cosine`, stay
+    None then.
 
     Raises:
         ScheduleError: a value outside its domain, two lengths of warmup, or a parameter of another decay.
@@ -87,19 +105,24 @@ class Schedule:
     final_lr_ratio: float = 0.0
     power: float | None = None
     gamma: float | None = None
-    num_cycles: int | None = None
+    num_cycles: float | None = None
     step_size_ratio: float | None = None
+    timescale: int | None = None
     decay_ratio: float | None = None
     cooldown: Cooldown | None = None
+    step_offset: int = 0
+    decay_from: DecayFrom = "peak"
+    decay_to: DecayTo = "end"
 
     def __post_init__(self) -> None:
         """Check each field against its domain, and fill in the decay's own parameters."""
-        self._set("initial_lr", _number("initial_lr", self.initial_lr, lambda x: x > 0, "greater than 0"))
+        self._set("initial_lr", number_of("initial_lr", self.initial_lr, lambda x: x > 0, "greater than 0"))
         self._check_warmup()
         # a list, which a file may well hold, cannot be looked up
         if not isinstance(self.decay, str) or self.decay not in DECAYS:
             raise ScheduleError(unknown("decay", self.decay, DECAYS))
         self._check_decay()
+        self._check_options()
 
     def _check_warmup(self) -> None:
         given = [name for name in _LENGTHS if getattr(self, name) is not None]
@@ -108,21 +131,21 @@ class Schedule:
         if not given:
             self._set("warmup_ratio", 0.0)
         elif given == ["warmup_ratio"]:
-            self._set("warmup_ratio", _number("warmup_ratio", self.warmup_ratio, lambda x: 0 <= x < 1, "in [0, 1)"))
+            self._set("warmup_ratio", number_of("warmup_ratio", self.warmup_ratio, lambda x: 0 <= x < 1, "in [0, 1)"))
         elif given == ["warmup_epochs"]:
-            self._set("warmup_epochs", _number("warmup_epochs", self.warmup_epochs, lambda x: x >= 0, "at least 0"))
+            self._set("warmup_epochs", number_of("warmup_epochs", self.warmup_epochs, lambda x: x >= 0, "at least 0"))
         else:
-            self._set("warmup_steps", _whole("warmup_steps", self.warmup_steps, minimum=0))
+            self._set("warmup_steps", whole_of("warmup_steps", self.warmup_steps, minimum=0))
         if self.warmup not in WARMUPS:
             raise ScheduleError(unknown("warmup", self.warmup, WARMUPS))
-        start = _number("warmup_start_ratio", self.warmup_start_ratio, lambda x: 0 <= x <= 1, "in [0, 1]")
+        start = number_of("warmup_start_ratio", self.warmup_start_ratio, lambda x: 0 <= x <= 1, "in [0, 1]")
         self._set("warmup_start_ratio", start)
         if self.warmup == "exponential" and start == 0:
             raise ScheduleError("warmup 'exponential' cannot start at 0: give a warmup_start_ratio above 0")
 
     def _check_decay(self) -> None:
         decay = DECAYS[self.decay]
-        final = _number("final_lr_ratio", self.final_lr_ratio, lambda x: 0 <= x <= 1, "in [0, 1]")
+        final = number_of("final_lr_ratio", self.final_lr_ratio, lambda x: 0 <= x <= 1, "in [0, 1]")
         self._set("final_lr_ratio", final)
         if final and not decay.ends_at_final_lr_ratio:
             raise ScheduleError(
@@ -137,13 +160,28 @@ class Schedule:
                     raise ScheduleError(f"{name} belongs to decay {owners}, not to {self.decay!r}")
                 continue
             parameter = decay.parameters[name]
-            value = parameter.default if value is None else _plain(value)
+            value = parameter.default if value is None else plain(value)
             if not parameter.check(value):
                 raise ScheduleError(f"{name} must be {parameter.domain}, got {value!r}")
-            self._set(name, type(parameter.default)(value))
+            hidden = parameter.optional and value == parameter.default
+            self._set(name, None if hidden else parameter.kind(value))
         if self.warmup_ratio and self.decay_ratio and self.warmup_ratio + self.decay_ratio > 1 + 1e-12:
             raise ScheduleError(
                 f"warmup_ratio and decay_ratio must add up to at most 1, got {self.warmup_ratio} + {self.decay_ratio}"
+            )
+
+    def _check_options(self) -> None:
+        for name, values in OPTIONS.items():
+            value = plain(getattr(self, name))
+            if isinstance(value, bool) or value not in values:
+                if name in ("decay_from", "decay_to"):
+                    raise ScheduleError(unknown(name, value, values))
+                raise ScheduleError(f"{name} must be {' or '.join(map(str, values))}, got {value!r}")
+            # 1.0, as some file may hold it, is 1
+            self._set(name, type(values[0])(value))
+        if self.step_offset and self.decay_to == "last_step":
+            raise ScheduleError(
+                "with step_offset 1 the last step executed is the end already: leave decay_to out, or step_offset"
             )
 
     def _set(self, name: str, value: object) -> None:
@@ -151,11 +189,26 @@ class Schedule:
 
     @property
     def decay_parameters(self) -> dict[str, Any]:
-        """The decay's own parameters and their values."""
-        return {name: getattr(self, name) for name in DECAYS[self.decay].parameters}
+        """The decay's own parameters and their values, defaults included."""
+        parameters = DECAYS[self.decay].parameters
+        given = {name: getattr(self, name) for name in parameters}
+        return {name: parameters[name].default if value is None else value for name, value in given.items()}
+
+    @property
+    def told_parameters(self) -> dict[str, Any]:
+        """What files and reports tell beside warmup and decay; optional parameters and options only where unusual."""
+        told = {name: getattr(self, name) for name in DECAYS[self.decay].parameters}
+        told = {name: value for name, value in told.items() if value is not None}
+        told |= {"final_lr_ratio": self.final_lr_ratio} if self.final_lr_ratio else {}
+        return told | {name: getattr(self, name) for name in OPTIONS if getattr(self, name) != _DEFAULTS[name]}
+
+    def span_of(self, total_steps: int) -> int:
+        """Return the step at which the formula is at its end: `total_steps`, or one less for the last step executed."""
+        total_steps = whole_of("total_steps", total_steps, minimum=1)
+        return max(total_steps - 1, 1) if self.decay_to == "last_step" else total_steps
 
     def warmup_steps_of(self, total_steps: int) -> int:
-        """Return the length of the warmup in optimizer steps: 0 <= w < `total_steps`.
+        """Return the length of the warmup in optimizer steps: 0 <= w < `span_of(total_steps)`.
 
         A ratio is rounded to the nearest whole step, and leaves at least one step for the peak.
 
@@ -165,7 +218,7 @@ class Schedule:
         Raises:
             ScheduleError: `warmup_steps` does not fit into the run, or one in epochs is not resolved yet.
         """
-        total_steps = _whole("total_steps", total_steps, minimum=1)
+        span = self.span_of(total_steps)
         if self.warmup_epochs is not None:
             raise ScheduleError(
                 f"warmup_epochs={self.warmup_epochs} has no length in steps yet: call "
@@ -173,16 +226,16 @@ class Schedule:
             )
         if self.warmup_steps is None:
             # __post_init__ leaves exactly one of the lengths
-            return min(round((self.warmup_ratio or 0.0) * total_steps), total_steps - 1)
-        if self.warmup_steps >= total_steps and self.warmup_steps > 0:
+            return min(round((self.warmup_ratio or 0.0) * span), span - 1)
+        length = f"total_steps={total_steps}" if span == total_steps else f"total_steps - 1 = {span}"
+        if self.warmup_steps >= span and self.warmup_steps > 0:
             raise ScheduleError(
-                f"warmup_steps={self.warmup_steps} must be less than total_steps={total_steps}: "
+                f"warmup_steps={self.warmup_steps} must be less than {length}: "
                 "shorten the warmup, or give it as warmup_ratio"
             )
-        if self.decay_ratio and self.warmup_steps + cooldown_steps_of(self.decay_ratio, total_steps) > total_steps:
+        if self.decay_ratio and self.warmup_steps + cooldown_steps_of(self.decay_ratio, span) > span:
             raise ScheduleError(
-                f"warmup_steps={self.warmup_steps} and decay_ratio={self.decay_ratio} do not both fit into "
-                f"total_steps={total_steps}"
+                f"warmup_steps={self.warmup_steps} and decay_ratio={self.decay_ratio} do not both fit into {length}"
             )
         return self.warmup_steps
 
@@ -197,7 +250,7 @@ class Schedule:
         """
         if self.warmup_epochs is None:
             return self
-        per_epoch = _number("steps_per_epoch", steps_per_epoch, lambda x: x > 0, "greater than 0")
+        per_epoch = number_of("steps_per_epoch", steps_per_epoch, lambda x: x > 0, "greater than 0")
         steps = self.warmup_epochs * per_epoch
         if not math.isfinite(steps):
             raise ScheduleError(f"warmup_epochs={self.warmup_epochs} times {per_epoch} steps is beyond any run")
@@ -205,12 +258,18 @@ class Schedule:
 
     def multipliers(self, *, total_steps: int) -> Array:
         """Return lr over `initial_lr` at steps 0 .. `total_steps`: shape (total_steps + 1,), end included."""
-        w = self.warmup_steps_of(total_steps)
-        s = np.arange(total_steps + 1, dtype=np.float64)
-        rising = _WARMUPS[self.warmup](s[:w] / max(w, 1), self.warmup_start_ratio)
-        decay = DECAYS[self.decay]
-        falling = decay.multiplier(self.decay_parameters, self.final_lr_ratio, s[w:], w, int(total_steps))
-        return np.concatenate([rising, falling])
+        return self._ratios(np.arange(whole_of("total_steps", total_steps, minimum=1) + 1), total_steps)
+
+    def _ratios(self, steps: NDArray[np.int64], total_steps: int) -> Array:
+        span, w = self.span_of(total_steps), self.warmup_steps_of(total_steps)
+        s = np.minimum(steps + self.step_offset, span).astype(np.float64)
+        ratios = np.empty_like(s)
+        rising = s < w
+        ratios[rising] = WARMUP_RATIOS[self.warmup](s[rising] / max(w, 1), self.warmup_start_ratio)
+        began = 0 if self.decay_from == "start" else w
+        multiplier = DECAYS[self.decay].multiplier
+        ratios[~rising] = multiplier(self.decay_parameters, self.final_lr_ratio, s[~rising], began, span)
+        return ratios
 
     def lrs(self, *, total_steps: int) -> Array:
         """Return the learning rates that optimizer steps 0 .. `total_steps` - 1 use: shape (total_steps,)."""
@@ -226,24 +285,17 @@ class Schedule:
         Raises:
             ScheduleError: the step is not in the run.
         """
-        w = self.warmup_steps_of(total_steps)
-        step = _whole("step", step, minimum=0)
+        total_steps = whole_of("total_steps", total_steps, minimum=1)
+        step = whole_of("step", step, minimum=0)
         if step > total_steps:
             raise ScheduleError(f"step must be in [0, total_steps={total_steps}], got {step}")
-        s = np.array([step], dtype=np.float64)
-        if step < w:
-            ratio = _WARMUPS[self.warmup](s / w, self.warmup_start_ratio)
-        else:
-            ratio = DECAYS[self.decay].multiplier(self.decay_parameters, self.final_lr_ratio, s, w, int(total_steps))
-        return float(self.initial_lr * ratio[0])
+        return float(self.initial_lr * self._ratios(np.array([step]), total_steps)[0])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that say something as plain data: what `from_dict` reads and files hold."""
         told = ["initial_lr", next(n for n in _LENGTHS if getattr(self, n) is not None)]
         told += [name for name in ("warmup", "warmup_start_ratio") if getattr(self, name) != _DEFAULTS[name]]
-        told += ["decay", *self.decay_parameters]
-        told += ["final_lr_ratio"] if self.final_lr_ratio else []
-        return {name: getattr(self, name) for name in told}
+        return {name: getattr(self, name) for name in [*told, "decay", *self.told_parameters]}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schedule:
@@ -259,7 +311,7 @@ class Schedule:
                 raise ScheduleError(unknown("key of a schedule", key, _DEFAULTS))
         if "initial_lr" not in data:
             raise ScheduleError("a schedule needs an initial_lr, the peak learning rate")
-        return cls(**{key: _from_text(value) for key, value in data.items()})
+        return cls(**{key: from_text(value) for key, value in data.items()})
 
     def save(self, path: str | Path) -> None:
         """Write the schedule to a YAML file that `load_schedule` reads."""
@@ -281,9 +333,13 @@ class Schedule:
         shape = f" {self.warmup}" if self.warmup != "linear" else ""
         start = f" from {self.warmup_start_ratio:.3g}" if self.warmup_start_ratio else ""
         warmup = f"warmup {length}{shape}{start}" if has_warmup else "no warmup"
-        own = [f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.decay_parameters.items()]
-        own += [f"final_lr_ratio {self.final_lr_ratio:.3g}"] if self.final_lr_ratio else []
-        return f"lr {self.initial_lr:.3g}, {warmup}, {self.decay}" + (f" ({', '.join(own)})" if own else "")
+        return f"lr {self.initial_lr:.3g}, {warmup}, {self.decay_words}"
+
+    @property
+    def decay_words(self) -> str:
+        """The decay, what it needs beside its name, and the options in words."""
+        own = [f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.told_parameters.items()]
+        return self.decay + (f" ({', '.join(own)})" if own else "")
 
 
 _DEFAULTS = {field.name: field.default for field in fields(Schedule)}
@@ -331,42 +387,3 @@ def _from_mapping(data: Mapping[str, Any]) -> Schedule:
     if not isinstance(data["schedule"], Mapping):
         raise ScheduleError("'schedule' must hold 'key: value' lines")
     return Schedule.from_dict(data["schedule"])
-
-
-def _plain(value: Any) -> Any:
-    """Turn a numpy scalar into the Python number it stands for: checkpoints hold plain data only."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _from_text(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        number = float(value)
-    except ValueError:
-        return value
-    try:
-        # by way of a float, whole numbers above 2^53 would come out as others
-        return int(value)
-    except ValueError:
-        return number
-
-
-def _number(name: str, value: Any, check: Callable[[float], bool], domain: str) -> float:
-    value = _plain(value)
-    if not is_number(value) or not check(value):
-        raise ScheduleError(f"{name} must be {domain}, got {value!r}")
-    return float(value)
-
-
-def _whole(name: str, value: Any, *, minimum: int) -> int:
-    value = _plain(value)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        whole = minimum - 1
-    if isinstance(value, bool) or whole < minimum:
-        raise ScheduleError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
-    return whole

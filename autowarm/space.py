@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
-from autowarm.decays import COOLDOWNS, DECAY_PARAMETERS, DECAYS, is_number
+from autowarm.decays import COOLDOWNS, DECAY_PARAMETERS, DECAYS
 from autowarm.errors import ScheduleError, SettingsError, unknown
-from autowarm.schedule import WARMUPS, Schedule
+from autowarm.schedule import OPTIONS, Schedule
+from autowarm.values import is_number
+from autowarm.warmups import WARMUPS
 
 # As close as a value must be to a bound to count as within it: a ratio computed from steps is not exact.
 _SLACK = 1e-9
@@ -99,7 +101,7 @@ _OWN_RANGES: Mapping[str, Mapping[str, Dimension]] = {
     "wsd": {"decay_ratio": Range(0.1, 0.6), "cooldown": Fixed("linear")},
 }
 _LOG = frozenset({"initial_lr", "gamma", "warmup_start_ratio"})
-_WHOLE = frozenset({"num_cycles"})
+_WHOLE = frozenset({"num_cycles", "timescale"})
 _WORDS: Mapping[str, Sequence[str]] = {"decay": tuple(DECAYS), "warmup": WARMUPS, "cooldown": COOLDOWNS}
 
 
@@ -119,7 +121,10 @@ class SearchSpace:
         warmup_start_ratio: lr at step 0 over the peak, in [0, 1].
         final_lr_ratio: lr at the end over the peak, in [0, 1]; searched under the decays that end there.
         power: of `polynomial`; and so on for each decay's own parameters (see `autowarm.schedule.Schedule`). Where
-            not given, a range fit for most trainings.
+            not given, a range fit for most trainings; `num_cycles` is that of `cosine_restarts` alone, and `timescale`
+            stays at its default.
+        step_offset: how every schedule counts its steps, likewise `decay_from` and `decay_to`: a value each, not
+            searched (see `autowarm.schedule`).
 
     Raises:
         SettingsError: a value that is not such a dimension, or a combination that no schedule allows.
@@ -135,18 +140,22 @@ class SearchSpace:
     gamma: Any = None
     num_cycles: Any = None
     step_size_ratio: Any = None
+    timescale: Any = None
     decay_ratio: Any = None
     cooldown: Any = None
+    step_offset: Any = 0
+    decay_from: Any = "peak"
+    decay_to: Any = "end"
 
     def __post_init__(self) -> None:
         """Turn each field into a dimension, and try what the space allows as schedules."""
         for f in fields(self):
             value = getattr(self, f.name)
-            if value is None and f.name in DECAY_PARAMETERS:
+            if f.name in OPTIONS or (value is None and f.name in DECAY_PARAMETERS):
                 continue
             object.__setattr__(self, f.name, _dimension(f.name, value))
         for name in DECAY_PARAMETERS:
-            owners = [d for d in self.decays if name in DECAYS[d].parameters]  # type: ignore[index]
+            owners = [d for d in self.decays if self._has(d, name)]
             if getattr(self, name) is not None and not owners:
                 raise SettingsError(f"space.{name} is given, but none of the decays searched has it: {self.decays}")
         for decay in self.decays:
@@ -171,7 +180,14 @@ class SearchSpace:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that `from_dict` reads."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) is not None}
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        # files look as they did before there were options
+        usual = {name: values[0] for name, values in OPTIONS.items()}
+        return {
+            name: value if name in OPTIONS else _plain(value)
+            for name, value in given.items()
+            if value != usual.get(name)
+        }
 
     @property
     def decays(self) -> tuple[str, ...]:
@@ -197,9 +213,28 @@ class SearchSpace:
         if law.ends_at_final_lr_ratio:
             found["final_lr_ratio"] = self.final_lr_ratio
         for name in law.parameters:
-            own = getattr(self, name)
-            found[f"{decay}.{name}"] = _OWN_RANGES[decay][name] if own is None else own
+            if self._has(decay, name):
+                own = getattr(self, name)
+                found[f"{decay}.{name}"] = _OWN_RANGES[decay][name] if own is None else own
         return found
+
+    def _counts_like(self, schedule: Schedule) -> bool:
+        """Tell whether a schedule has the options of this space, and no parameter that is not searched here."""
+        unsearched = [name for name in DECAYS[schedule.decay].parameters if not self._has(schedule.decay, name)]
+        return all(getattr(schedule, name) is None for name in unsearched) and all(
+            getattr(schedule, name) == getattr(self, name) for name in OPTIONS
+        )
+
+    def _has(self, decay: str, name: str) -> bool:
+        """Tell whether a decay has a parameter that is searched or fixed here.
+
+        One that schedules need not tell is at its default unless it is given; and the waves of a cosine are not
+        meant where the word has always been the number of restarts.
+        """
+        parameters = DECAYS[decay].parameters  # type: ignore[index] # checked at the making
+        if name not in parameters:
+            return False
+        return not parameters[name].optional or (name != "num_cycles" and getattr(self, name) is not None)
 
     def schedule(self, params: Mapping[str, Any]) -> Schedule:
         """Return the schedule that a sampler's parameters stand for; those that are fixed may be left out."""
@@ -208,7 +243,7 @@ class SearchSpace:
         for name, dimension in dimensions.items():
             value = dimension.value if isinstance(dimension, Fixed) else params[name]
             values[name.rpartition(".")[2]] = value
-        return Schedule(**values)
+        return Schedule(**values, **{name: getattr(self, name) for name in OPTIONS})
 
     def params_of(self, schedule: Schedule, *, total_steps: int) -> dict[str, Any] | None:
         """Return the sampler's parameters of a schedule, or None where it lies outside of the space.
@@ -217,7 +252,7 @@ class SearchSpace:
             schedule: its warmup is not in epochs.
             total_steps: turns a warmup in steps into a ratio.
         """
-        if schedule.decay not in self.decays:
+        if schedule.decay not in self.decays or not self._counts_like(schedule):
             return None
         params: dict[str, Any] = {} if isinstance(self.decay, Fixed) else {"decay": schedule.decay}
         for name, dimension in self.dimensions(schedule.decay).items():

@@ -10,8 +10,8 @@ import pytest
 
 from autowarm.cli import main
 from autowarm.decays import DECAY_PARAMETERS, DECAYS
-from autowarm.schedule import WARMUPS
 from autowarm.settings import load_study
+from autowarm.warmups import WARMUPS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,20 +12,30 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from autowarm.decays import COOLDOWNS, DECAYS, DecayName
+from autowarm.decays import COOLDOWNS, DECAYS, DecayName, Law
 from autowarm.errors import AutowarmError, ScheduleError
-from autowarm.schedule import WARMUPS, Schedule, WarmupShape, load_schedule, schedule_yaml
+from autowarm.schedule import OPTIONS, Schedule, load_schedule, schedule_yaml
+from autowarm.warmups import WARMUPS, WarmupShape
 
 OWN: dict[str, st.SearchStrategy[Any]] = {
     "num_cycles": st.integers(1, 8),
+    "timescale": st.none() | st.integers(1, 2000),
     "power": st.floats(0.1, 5.0),
     "gamma": st.floats(1e-6, 1.0),
     "step_size_ratio": st.floats(0.01, 1.0),
     "cooldown": st.sampled_from(COOLDOWNS),
 }
+
+
+# Every combination of the options that a schedule may have.
+COUNTINGS: list[dict[str, Any]] = [
+    dict(zip(OPTIONS, values, strict=True))
+    for values in itertools.product(*OPTIONS.values())
+    if values[0] == 0 or values[2] == "end"
+]
 
 
 @st.composite
@@ -45,11 +57,18 @@ def schedules_and_totals(draw: st.DrawFn, decays: tuple[DecayName, ...] = tuple(
     if decay.ends_at_final_lr_ratio:
         settings["final_lr_ratio"] = draw(st.floats(0.0, 1.0))
     settings |= {name: draw(OWN[name]) for name in decay.parameters if name in OWN}
+    if settings["decay"] == "cosine":
+        settings["num_cycles"] = draw(st.sampled_from([None, 0.5, 1.0, 1.5]) | st.floats(0.05, 3.0))
+    # none of them is the likeliest
+    settings |= draw(st.just({}) | st.sampled_from(COUNTINGS))
+    if settings.get("decay_to") == "last_step" and settings.get("warmup_steps"):
+        settings["warmup_steps"] = min(settings["warmup_steps"], max(total - 2, 0))
     if "decay_ratio" in decay.parameters:
-        taken = settings.get("warmup_ratio", settings.get("warmup_steps", 0) / total)
+        span = max(total - 1, 1) if settings.get("decay_to") == "last_step" else total
+        taken = settings.get("warmup_ratio", settings.get("warmup_steps", 0) / span)
         # a cooldown is at least one step, and rounds to the nearest
-        steps = math.floor((1 - taken) * total)
-        settings["decay_ratio"] = draw(st.integers(1, max(steps, 1))) / total
+        steps = math.floor((1 - taken) * span)
+        settings["decay_ratio"] = draw(st.integers(1, max(steps, 1))) / span
         if settings.get("warmup_ratio", 0) + settings["decay_ratio"] > 1:
             settings["warmup_ratio"] = 1 - settings["decay_ratio"]
     return Schedule(**settings), total
@@ -66,6 +85,9 @@ WARMUP_GOLDEN: list[tuple[WarmupShape, float, list[float]]] = [
     ("cosine", 0.2, [0.2, 0.31715728752538099, 0.6, 0.88284271247461901, 1]),
     ("exponential", 0.0625, [0.0625, 0.125, 0.25, 0.5, 1]),
     ("exponential", 0.01, [0.01, 0.031622776601683793, 0.1, 0.31622776601683793, 1]),
+    # sqrt(3)/2 = .86602540378443865, sqrt(1/2) = .70710678118654752
+    ("one_minus_sqrt", 0.0, [0, 0.13397459621556135, 0.29289321881345248, 0.5, 1]),
+    ("one_minus_sqrt", 0.2, [0.2, 0.30717967697244908, 0.43431457505076198, 0.6, 1]),
 ]
 
 
@@ -156,20 +178,29 @@ def test_lrs_stay_between_zero_and_the_peak(drawn: tuple[Schedule, int]) -> None
 @given(schedules_and_totals())
 def test_warmup_rises_to_exactly_the_peak(drawn: tuple[Schedule, int]) -> None:
     schedule, total = drawn
+    schedule = replace(schedule, decay_from="peak")
     w = schedule.warmup_steps_of(total)
     lrs = schedule.lrs(total_steps=total)
     assert 0 <= w < total
-    assert lrs[w] == schedule.initial_lr
-    assert np.all(np.diff(lrs[: w + 1]) >= 0)
-    if w:
+    # with an offset the warmup is a step shorter, and without a warmup the peak is never met
+    met = w - schedule.step_offset
+    assert np.all(np.diff(lrs[: met + 1]) >= 0)
+    if met >= 0:
+        assert lrs[met] == schedule.initial_lr
+    if w and not schedule.step_offset:
         assert lrs[0] == pytest.approx(schedule.initial_lr * schedule.warmup_start_ratio, rel=1e-12)
 
 
-@given(schedules_and_totals(tuple(name for name, decay in DECAYS.items() if decay.never_rises)))
+def keeps(schedule: Schedule, law: Law) -> bool:
+    return DECAYS[schedule.decay].keeps(law, schedule.decay_parameters)
+
+
+@given(schedules_and_totals())
 def test_a_decay_that_never_rises_falls_or_stays_at_each_step(drawn: tuple[Schedule, int]) -> None:
     schedule, total = drawn
-    falling = schedule.multipliers(total_steps=total)[schedule.warmup_steps_of(total) :]
-    assert np.all(np.diff(falling) <= 0)
+    assume(keeps(schedule, "never_rises"))
+    met = max(schedule.warmup_steps_of(total) - schedule.step_offset, 0)
+    assert np.all(np.diff(schedule.multipliers(total_steps=total)[met:]) <= 0)
 
 
 def test_restarts_rise() -> None:
@@ -178,10 +209,85 @@ def test_restarts_rise() -> None:
     assert lrs[3] < lrs[4] == 1.0
 
 
-@given(schedules_and_totals(tuple(name for name, decay in DECAYS.items() if decay.ends_at_final_lr_ratio)))
+@given(schedules_and_totals())
 def test_a_decay_that_ends_there_ends_at_exactly_final_lr_ratio(drawn: tuple[Schedule, int]) -> None:
     schedule, total = drawn
-    assert schedule.multipliers(total_steps=total)[-1] == schedule.final_lr_ratio
+    assume(keeps(schedule, "ends_at_final_lr_ratio"))
+    multipliers = schedule.multipliers(total_steps=total)
+    assert multipliers[-1] == schedule.final_lr_ratio
+    # and where the options say so, the last step executed has it already
+    if schedule.step_offset or (schedule.decay_to == "last_step" and total > 1):
+        assert multipliers[-2] == schedule.final_lr_ratio
+
+
+@given(schedules_and_totals())
+def test_an_offset_of_one_is_the_next_step_s_lr(drawn: tuple[Schedule, int]) -> None:
+    schedule, total = drawn
+    plain = replace(schedule, step_offset=0)
+    ahead = replace(schedule, step_offset=1, decay_to="end")
+    assume(plain.decay_to == "end")
+    assert ahead.warmup_steps_of(total) == plain.warmup_steps_of(total)
+    assert (
+        ahead.lrs(total_steps=total).tolist() == (plain.initial_lr * plain.multipliers(total_steps=total))[1:].tolist()
+    )
+
+
+@given(schedules_and_totals())
+def test_a_decay_to_the_last_step_is_the_schedule_of_one_step_less(drawn: tuple[Schedule, int]) -> None:
+    schedule, total = drawn
+    to_end = replace(schedule, decay_to="end")
+    to_last = replace(schedule, decay_to="last_step", step_offset=0)
+    assume(not to_end.step_offset)
+    try:
+        expected = to_end.initial_lr * to_end.multipliers(total_steps=total)
+    except ScheduleError:
+        # a warmup in steps that only just fits into the one step more
+        assume(False)  # hypothesis's own signature
+    longer = to_last.lrs(total_steps=total + 1)
+    assert to_last.warmup_steps_of(total + 1) == to_end.warmup_steps_of(total)
+    assert longer.tolist() == expected.tolist()
+
+
+@given(schedules_and_totals())
+def test_a_decay_from_the_start_is_the_one_without_warmup(drawn: tuple[Schedule, int]) -> None:
+    schedule, total = drawn
+    from_peak, from_start = replace(schedule, decay_from="peak"), replace(schedule, decay_from="start")
+    without = replace(from_peak, warmup_ratio=0.0, warmup_steps=None)
+    met = max(schedule.warmup_steps_of(total) - schedule.step_offset, 0)
+    lrs = from_start.lrs(total_steps=total).tolist()
+    assert lrs[:met] == from_peak.lrs(total_steps=total)[:met].tolist()
+    assert lrs[met:] == without.lrs(total_steps=total)[met:].tolist()
+
+
+# (options, lr over peak at s = 0 .. 10 for a linear warmup of 4 of 10 steps and a linear decay), worked out by hand
+COUNTING_GOLDEN: list[tuple[dict[str, Any], list[float]]] = [
+    ({"step_offset": 1}, [0.25, 0.5, 0.75, 1, 5 / 6, 4 / 6, 0.5, 2 / 6, 1 / 6, 0, 0]),
+    ({"decay_from": "start"}, [0, 0.25, 0.5, 0.75, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0]),
+    ({"decay_to": "last_step"}, [0, 0.25, 0.5, 0.75, 1, 0.8, 0.6, 0.4, 0.2, 0, 0]),
+    ({"decay_from": "start", "step_offset": 1}, [0.25, 0.5, 0.75, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0, 0]),
+    (
+        {"decay_from": "start", "decay_to": "last_step"},
+        [0, 0.25, 0.5, 0.75, 5 / 9, 4 / 9, 3 / 9, 2 / 9, 1 / 9, 0, 0],
+    ),
+]
+
+
+@pytest.mark.parametrize(("options", "expected"), COUNTING_GOLDEN)
+def test_golden_ways_to_count(options: dict[str, Any], expected: list[float]) -> None:
+    schedule = Schedule(initial_lr=0.5, warmup_steps=4, decay="linear", **options)
+    assert schedule.multipliers(total_steps=10).tolist() == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+def test_every_way_to_count_has_a_golden_row() -> None:
+    usual = {name: values[0] for name, values in OPTIONS.items()}
+    shown = [usual, *({**usual, **options} for options, _ in COUNTING_GOLDEN)]
+    assert sorted(map(str, shown)) == sorted(map(str, COUNTINGS))
+
+
+@pytest.mark.parametrize("counting", COUNTINGS)
+def test_a_run_of_one_step_takes_every_way_to_count(counting: dict[str, Any]) -> None:
+    schedule = Schedule(initial_lr=0.5, decay="linear", **counting)
+    assert schedule.lrs(total_steps=1).tolist() == [0.0 if schedule.step_offset else 0.5]
 
 
 @given(schedules_and_totals())
@@ -241,7 +347,7 @@ def test_the_shortest_runs_reach_the_peak(decay: DecayName, total: int) -> None:
         ({"decay": None}, "unknown decay None. Known: "),
         (
             {"warmup": "liner"},
-            "unknown warmup 'liner': did you mean 'linear'? Known: cosine, exponential, linear",
+            "unknown warmup 'liner': did you mean 'linear'? Known: cosine, exponential, linear, one_minus_sqrt",
         ),
         ({"warmup": {}}, "unknown warmup {}. Known: "),
         ({"warmup_ratio": 1.2}, "warmup_ratio must be in [0, 1), got 1.2"),
@@ -306,8 +412,25 @@ def test_the_shortest_runs_reach_the_peak(decay: DecayName, total: int) -> None:
         ({"decay_ratio": 1.1, "decay": "wsd"}, "decay_ratio must be in (0, 1], got 1.1"),
         ({"decay_ratio": np.float64(1.1), "decay": "wsd"}, "decay_ratio must be in (0, 1], got 1.1"),
         (
-            {"cooldown": "cosine", "decay": "wsd"},
-            "cooldown must be one of linear, one_minus_sqrt, got 'cosine'",
+            {"cooldown": "polynomial", "decay": "wsd"},
+            "cooldown must be one of linear, one_minus_sqrt, cosine, exponential, got 'polynomial'",
+        ),
+        ({"num_cycles": 0, "decay": "cosine"}, "num_cycles must be greater than 0, got 0"),
+        ({"num_cycles": 2, "decay": "linear"}, "num_cycles belongs to decay cosine, cosine_restarts, not to 'linear'"),
+        ({"timescale": 0, "decay": "inverse_sqrt"}, "timescale must be a whole number of at least 1, got 0"),
+        ({"timescale": 1.5, "decay": "inverse_sqrt"}, "timescale must be a whole number of at least 1, got 1.5"),
+        ({"timescale": 100}, "timescale belongs to decay inverse_sqrt, not to 'constant'"),
+        ({"step_offset": 2}, "step_offset must be 0 or 1, got 2"),
+        ({"step_offset": True}, "step_offset must be 0 or 1, got True"),
+        ({"step_offset": "1"}, "step_offset must be 0 or 1, got '1'"),
+        ({"step_offset": [1]}, "step_offset must be 0 or 1, got [1]"),
+        ({"step_offset": None}, "step_offset must be 0 or 1, got None"),
+        ({"decay_from": "peek"}, "unknown decay_from 'peek': did you mean 'peak'? Known: peak, start"),
+        ({"decay_from": ["peak"]}, "unknown decay_from ['peak']. Known: peak, start"),
+        ({"decay_to": "last"}, "unknown decay_to 'last'"),
+        (
+            {"decay_to": "last_step", "step_offset": 1},
+            "with step_offset 1 the last step executed is the end already: leave decay_to out, or step_offset",
         ),
         (
             {"warmup_ratio": 0.9, "decay": "wsd"},
@@ -362,6 +485,11 @@ def test_the_peak_is_a_number_above_zero(bad: Any) -> None:
             {"warmup_epochs": 1},
             10,
             r"warmup_epochs=1\.0 has no length in steps yet: call \.resolved\(steps_per_epoch",
+        ),
+        (
+            {"warmup_steps": 9, "decay_to": "last_step"},
+            10,
+            r"warmup_steps=9 must be less than total_steps - 1 = 9: shorten the warmup, or give it as",
         ),
         ({}, 0, "total_steps must be a whole number of at least 1, got 0"),
         ({}, True, "total_steps must be a whole number of at least 1, got True"),
@@ -456,6 +584,23 @@ def test_to_dict_tells_what_says_something_in_order() -> None:
         ("cooldown", "linear"),
         ("final_lr_ratio", 0.2),
     ]
+
+
+def test_to_dict_tells_options_and_optional_parameters_only_where_they_are_unusual() -> None:
+    usual = Schedule(initial_lr=1.0, decay="cosine", num_cycles=0.5, step_offset=0, decay_from="peak", decay_to="end")
+    assert usual == Schedule(initial_lr=1.0, decay="cosine")
+    assert usual.decay_parameters == {"num_cycles": 0.5}
+    assert usual.to_dict() == {"initial_lr": 1.0, "warmup_ratio": 0.0, "decay": "cosine"}
+    waves = Schedule(initial_lr=1.0, decay="cosine", num_cycles=2, final_lr_ratio=0.5, step_offset=1.0)  # type: ignore[arg-type]
+    assert list(waves.to_dict().items())[2:] == [
+        ("decay", "cosine"),
+        ("num_cycles", 2.0),
+        ("final_lr_ratio", 0.5),
+        ("step_offset", 1),
+    ]
+    assert [type(value) for value in waves.to_dict().values()] == [float, float, str, float, float, int]
+    slow = Schedule(initial_lr=1.0, decay="inverse_sqrt", timescale=9, decay_from="start", decay_to="last_step")
+    assert list(slow.to_dict().items())[3:] == [("timescale", 9), ("decay_from", "start"), ("decay_to", "last_step")]
 
 
 def test_text_that_is_a_number_is_taken_as_one() -> None:
@@ -582,6 +727,13 @@ def test_any_mapping_gives_a_schedule_or_an_error_of_ours(data: dict[str, Any], 
         ),
         ({"decay": "linear", "final_lr_ratio": 0.1}, "lr 0.0003, no warmup, linear (final_lr_ratio 0.1)"),
         ({"decay": "step"}, "lr 0.0003, no warmup, step (gamma 0.1, step_size_ratio 0.333)"),
+        ({"decay": "cosine"}, "lr 0.0003, no warmup, cosine"),
+        ({"decay": "cosine", "num_cycles": 1.5}, "lr 0.0003, no warmup, cosine (num_cycles 1.5)"),
+        ({"step_offset": 1}, "lr 0.0003, no warmup, constant (step_offset 1)"),
+        (
+            {"decay": "linear", "final_lr_ratio": 0.1, "decay_from": "start", "decay_to": "last_step"},
+            "lr 0.0003, no warmup, linear (final_lr_ratio 0.1, decay_from start, decay_to last_step)",
+        ),
     ],
 )
 def test_a_schedule_in_words(settings: dict[str, Any], words: str) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 
 from autowarm.decays import DECAYS, Array, DecayName
 from autowarm.errors import ScheduleError
-from autowarm.schedule import WARMUPS, Schedule, WarmupShape
+from autowarm.schedule import Schedule
+from autowarm.warmups import WARMUPS, WarmupShape
 
 # Other libraries compute in float32 here and there; another shape is further off than this.
 _RELATIVE = 1e-5

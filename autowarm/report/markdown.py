@@ -251,8 +251,4 @@ def _warmup(record: TrialRecord) -> str:
 
 
 def _decay(schedule: Schedule | None) -> str:
-    if schedule is None:
-        return "-"
-    own = [f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in schedule.decay_parameters.items()]
-    own += [f"final_lr_ratio {schedule.final_lr_ratio:.3g}"] if schedule.final_lr_ratio else []
-    return schedule.decay + (f" ({', '.join(own)})" if own else "")
+    return "-" if schedule is None else schedule.decay_words

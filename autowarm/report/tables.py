@@ -10,14 +10,18 @@ from typing import TYPE_CHECKING, Any
 from autowarm.analysis.best import warmup_share, warmup_steps
 from autowarm.decays import DECAY_PARAMETERS
 from autowarm.record import TrialRecord
+from autowarm.schedule import OPTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# What few schedules tell: columns only where one does, after the others.
+RARE: tuple[str, ...] = ("timescale", *OPTIONS)
+_OWN = tuple(name for name in DECAY_PARAMETERS if name not in RARE)
 COLUMNS: tuple[str, ...] = (
     *("study", "trial", "role", "outcome", "value", "monitor", "mode"),
     *("initial_lr", "warmup_ratio", "warmup_steps", "warmup", "warmup_start_ratio"),
-    *("decay", *DECAY_PARAMETERS, "final_lr_ratio"),
+    *("decay", *_OWN, "final_lr_ratio"),
     *("total_steps", "dataset_size", "batch_size", "seed"),
     *("steps", "val_batches", "cost", "seconds"),
     *("label", "reason", "error"),
@@ -26,11 +30,11 @@ _SAME_NAME = (
     *("study", "trial", "role", "outcome", "value", "monitor", "mode", "total_steps", "dataset_size"),
     *("batch_size", "seed", "steps", "val_batches", "cost", "seconds", "label", "reason"),
 )
-_OF_SCHEDULE = ("initial_lr", "warmup", "warmup_start_ratio", "decay", *DECAY_PARAMETERS, "final_lr_ratio")
+_OF_SCHEDULE = ("initial_lr", "warmup", "warmup_start_ratio", "decay", *_OWN, "final_lr_ratio")
 
 
 def to_row(record: TrialRecord) -> dict[str, Any]:
-    """Return a record as {column: value}, in the order of `COLUMNS`.
+    """Return a record as {column: value}, in the order of `COLUMNS`; then those of `RARE` that its schedule tells.
 
     `warmup_ratio` and `warmup_steps` are both filled in, whichever the schedule gives; `error` is the last
     line of the traceback. What does not apply is None.
@@ -41,8 +45,15 @@ def to_row(record: TrialRecord) -> dict[str, Any]:
         row.update({name: getattr(record.schedule, name) for name in _OF_SCHEDULE})
         row["warmup_ratio"] = warmup_share(record)
         row["warmup_steps"] = warmup_steps(record)
+        told = record.schedule.told_parameters
+        row.update({name: told[name] for name in RARE if name in told})
     row["error"] = last_line(record.error)
     return row
+
+
+def _columns(rows: Iterable[dict[str, Any]]) -> list[str]:
+    told = {name for row in rows for name in row}
+    return [*COLUMNS, *(name for name in RARE if name in told)]
 
 
 def last_line(text: str | None) -> str | None:
@@ -52,20 +63,22 @@ def last_line(text: str | None) -> str | None:
 
 
 def to_frame(records: Iterable[TrialRecord]) -> pd.DataFrame:
-    """Return the records as a DataFrame: a row for each in the order given, the columns of `COLUMNS`.
+    """Return the records as a DataFrame: a row for each in the order given, the columns of `COLUMNS`, and of `RARE`.
 
     Curves are left out; `autowarm.record.read_jsonl` has them.
     """
     import pandas as pd
 
-    return pd.DataFrame([to_row(record) for record in records], columns=list(COLUMNS))
+    rows = [to_row(record) for record in records]
+    return pd.DataFrame(rows, columns=_columns(rows))
 
 
 def to_csv(records: Iterable[TrialRecord]) -> str:
     """Return the same table as CSV text; floats in full, an empty field for what does not apply."""
     # not by way of pandas: its import is a quarter of the time that `autowarm report` may take
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    rows = [to_row(record) for record in records]
+    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(to_row(record) for record in records)
+    writer.writerows(rows)
     return text.getvalue()
