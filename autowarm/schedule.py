@@ -239,6 +239,10 @@ class Schedule:
             )
         return self.warmup_steps
 
+    def peak_step_of(self, total_steps: int) -> int:
+        """Return the optimizer step that has the peak, or, with ``decay_from="start"``, the first after the rise."""
+        return max(self.warmup_steps_of(total_steps) - self.step_offset, 0)
+
     def resolved(self, *, steps_per_epoch: float) -> Schedule:
         """Return the same schedule with a warmup given in epochs turned into `warmup_steps`.
 

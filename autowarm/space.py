@@ -195,6 +195,11 @@ class SearchSpace:
         return self.decay.values if isinstance(self.decay, Choice) else (self.decay.value,)
 
     @property
+    def options(self) -> dict[str, Any]:
+        """How every schedule of the space counts its steps."""
+        return {name: getattr(self, name) for name in OPTIONS}
+
+    @property
     def bounds(self) -> dict[str, tuple[float, float]]:
         """(lowest, highest) value searched of the dimensions that every decay has."""
         ends = {name: _ends(getattr(self, name)) for name in ("initial_lr", "warmup_ratio")}
@@ -221,9 +226,8 @@ class SearchSpace:
     def _counts_like(self, schedule: Schedule) -> bool:
         """Tell whether a schedule has the options of this space, and no parameter that is not searched here."""
         unsearched = [name for name in DECAYS[schedule.decay].parameters if not self._has(schedule.decay, name)]
-        return all(getattr(schedule, name) is None for name in unsearched) and all(
-            getattr(schedule, name) == getattr(self, name) for name in OPTIONS
-        )
+        options = {name: getattr(schedule, name) for name in OPTIONS}
+        return options == self.options and all(getattr(schedule, name) is None for name in unsearched)
 
     def _has(self, decay: str, name: str) -> bool:
         """Tell whether a decay has a parameter that is searched or fixed here.
@@ -243,7 +247,7 @@ class SearchSpace:
         for name, dimension in dimensions.items():
             value = dimension.value if isinstance(dimension, Fixed) else params[name]
             values[name.rpartition(".")[2]] = value
-        return Schedule(**values, **{name: getattr(self, name) for name in OPTIONS})
+        return Schedule(**values, **self.options)
 
     def params_of(self, schedule: Schedule, *, total_steps: int) -> dict[str, Any] | None:
         """Return the sampler's parameters of a schedule, or None where it lies outside of the space.
@@ -259,9 +263,9 @@ class SearchSpace:
             word = name.rpartition(".")[2]
             value = getattr(schedule, word)
             if word == "warmup_ratio" and value is None:
-                value = schedule.warmup_steps_of(total_steps) / total_steps
+                value = schedule.warmup_steps_of(total_steps) / schedule.span_of(total_steps)
             if word == "warmup_ratio" and not isinstance(dimension, Range):
-                value = _same_steps(dimension, value, total_steps)
+                value = _same_steps(dimension, value, schedule.span_of(total_steps))
             # without warmup its shape says nothing
             if word in ("warmup", "warmup_start_ratio") and schedule.warmup_steps_of(total_steps) == 0:
                 value = _end(dimension, 0)

@@ -227,7 +227,7 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
             checks=len(_check_seeds(settings, today)) + settings.confirm_seeds,
             n_jobs=n_jobs,
         )
-        plans.append(HorizonPlan(info, starting_guesses(info), today, price, dataset_size))
+        plans.append(HorizonPlan(info, starting_guesses(info, settings.space.options), today, price, dataset_size))
     return plans
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from autowarm.decays import DECAYS
 from autowarm.errors import SettingsError
-from autowarm.schedule import Schedule
+from autowarm.schedule import OPTIONS, Schedule
 from autowarm.space import Choice, Dimension, Fixed, Range, SearchSpace
 
 EVERYTHING = SearchSpace(
@@ -123,6 +124,11 @@ def test_what_is_fixed_is_no_parameter() -> None:
         Schedule(initial_lr=1e-3, decay="cosine", final_lr_ratio=0.1),
         Schedule(initial_lr=1e-3, warmup_ratio=0.1, warmup="cosine"),
         Schedule(initial_lr=1e-3, decay="wsd", decay_ratio=0.05),
+        Schedule(initial_lr=1e-3, decay="wsd", decay_ratio=0.3, cooldown="cosine"),
+        Schedule(initial_lr=1e-3, decay="cosine", num_cycles=1),
+        Schedule(initial_lr=1e-3, decay="cosine", step_offset=1),
+        Schedule(initial_lr=1e-3, decay="linear", decay_from="start"),
+        Schedule(initial_lr=1e-3, decay="linear", decay_to="last_step"),
     ],
     ids=str,
 )
@@ -207,6 +213,12 @@ def test_from_dict_inverts_to_dict(space: SearchSpace) -> None:
         ({"warmup": ["exponential", "linear"], "warmup_start_ratio": [0.1, 0]}, "'exponential' cannot start at 0"),
         ({"warmup": ["linear", "exponential", "cosine"]}, "'exponential' cannot start at 0"),
         ({"final_lr_ratio": {"low": 0, "high": 2}}, r"final_lr_ratio must be in \[0, 1\]"),
+        ({"decay": "cosine", "num_cycles": 1}, r"space\.num_cycles is given, but none of the decays searched has it"),
+        ({"timescale": 100}, r"space\.timescale is given, but none of the decays searched has it"),
+        ({"decay": "inverse_sqrt", "timescale": [10, 2.5]}, "timescale must be a whole number of at least 1, got 2.5"),
+        ({"step_offset": [0, 1]}, r"step_offset must be 0 or 1, got \[0, 1\]"),
+        ({"decay_from": "peek"}, "space: unknown decay_from 'peek': did you mean 'peak'"),
+        ({"step_offset": 1, "decay_to": "last_step"}, "space: with step_offset 1 the last step executed is the end"),
         ({"warmup_rato": 0.1}, "unknown key of space 'warmup_rato': did you mean 'warmup_ratio'"),
         ({1: 2}, "unknown key of space 1"),
     ],
@@ -214,6 +226,44 @@ def test_from_dict_inverts_to_dict(space: SearchSpace) -> None:
 def test_what_no_schedule_allows_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         SearchSpace.from_dict(fields)
+
+
+@pytest.mark.parametrize("options", [{"step_offset": 1}, {"decay_from": "start", "decay_to": "last_step"}], ids=str)
+def test_every_schedule_of_a_space_counts_as_it_says(options: dict[str, Any]) -> None:
+    space = SearchSpace(decay="cosine", initial_lr=0.1, **options)
+    schedule = space.schedule({"decay": "cosine", "warmup_ratio": 0.1})
+    assert schedule == Schedule(initial_lr=0.1, warmup_ratio=0.1, decay="cosine", **options)
+    assert space.params_of(schedule, total_steps=100) == {"warmup_ratio": 0.1}
+    assert space.params_of(replace(schedule, step_offset=0, decay_to="end"), total_steps=100) is None
+    assert {name: space.to_dict()[name] for name in options} == options
+    assert SearchSpace.from_dict(space.to_dict()) == space
+
+
+def test_a_warmup_in_steps_is_a_share_of_the_steps_it_spans() -> None:
+    space = SearchSpace(decay="linear", initial_lr=1.0, warmup_ratio={"low": 0, "high": 0.9}, decay_to="last_step")
+    schedule = Schedule(initial_lr=1.0, warmup_steps=80, decay="linear", decay_to="last_step")
+    params = space.params_of(schedule, total_steps=101)
+    assert params == {"warmup_ratio": 0.8}
+    assert space.schedule({"decay": "linear", **params}).warmup_steps_of(101) == 80
+
+
+def test_a_space_file_without_options_is_as_it_was() -> None:
+    assert not {*OPTIONS, "timescale"} & set(SearchSpace().to_dict())
+
+
+def test_cycles_are_those_of_restarts_alone() -> None:
+    space = SearchSpace(decay=["cosine", "cosine_restarts"], num_cycles=[2, 3])
+    assert "cosine.num_cycles" not in space.dimensions("cosine")
+    assert space.dimensions("cosine_restarts")["cosine_restarts.num_cycles"] == Choice((2, 3))
+
+
+def test_a_timescale_is_searched_where_it_is_given() -> None:
+    assert "inverse_sqrt.timescale" not in SearchSpace(decay="inverse_sqrt").dimensions("inverse_sqrt")
+    space = SearchSpace(decay="inverse_sqrt", initial_lr=0.1, warmup_ratio=0.0, timescale={"low": 10, "high": 1000})
+    assert space.dimensions("inverse_sqrt")["inverse_sqrt.timescale"] == Range(10, 1000, log=False, whole=True)
+    schedule = Schedule(initial_lr=0.1, decay="inverse_sqrt", timescale=50)
+    assert space.params_of(schedule, total_steps=100) == {"inverse_sqrt.timescale": 50}
+    assert SearchSpace(decay="inverse_sqrt").params_of(schedule, total_steps=100) is None
 
 
 @given(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from autowarm.errors import ScheduleError
 from autowarm.planning.incumbent import recognise
@@ -18,7 +20,7 @@ def incumbent_of(info: JobInfo) -> Schedule | None:
     return recognise(info.lrs) if info.lrs is not None else None
 
 
-def starting_guesses(info: JobInfo) -> dict[str, Schedule]:
+def starting_guesses(info: JobInfo, options: Mapping[str, Any] | None = None) -> dict[str, Schedule]:
     """Return the schedules to try first, by where they come from; none twice.
 
     - what the job has today;
@@ -29,20 +31,23 @@ def starting_guesses(info: JobInfo) -> dict[str, Schedule]:
 
     Args:
         info: what a look at the job told.
+        options: how the schedules of the search count their steps (`step_offset` and so on), and so those guessed here;
+            what the job has today stays as it is.
     """
+    counting = options or {}
     today = incumbent_of(info)
     peak = today.initial_lr if today is not None else max(info.lrs or info.seen_lrs or (0.0,))
     guesses = {"today": today} if today is not None else {}
     if peak > 0:
         guesses |= {
-            "no warmup": Schedule(initial_lr=peak, warmup_ratio=0.0, decay="cosine"),
-            "6 % warmup": Schedule(initial_lr=peak, warmup_ratio=0.06, decay="linear"),
-            "10 % warmup": Schedule(initial_lr=peak, warmup_ratio=0.1, decay="cosine"),
+            "no warmup": Schedule(initial_lr=peak, warmup_ratio=0.0, decay="cosine", **counting),
+            "6 % warmup": Schedule(initial_lr=peak, warmup_ratio=0.06, decay="linear", **counting),
+            "10 % warmup": Schedule(initial_lr=peak, warmup_ratio=0.1, decay="cosine", **counting),
         }
         untuned = round(2 / (1 - info.beta2)) if info.beta2 is not None and info.beta2 < 1 else 0
         if 0 < untuned <= info.total_steps // 2:
             guesses["2/(1-beta2) steps"] = Schedule(
-                initial_lr=peak, warmup_ratio=untuned / info.total_steps, decay="linear"
+                initial_lr=peak, warmup_ratio=untuned / info.total_steps, decay="linear", **counting
             )
     found: dict[str, Schedule] = {}
     for name, guess in guesses.items():
@@ -54,7 +59,7 @@ def starting_guesses(info: JobInfo) -> dict[str, Schedule]:
 
 def _in_whole_steps(guess: Schedule, total_steps: int) -> Schedule:
     """Return the same schedule with its warmup as the ratio of whole steps, so that equal ones are found equal."""
-    ratio = guess.warmup_steps_of(total_steps) / total_steps
+    ratio = guess.warmup_steps_of(total_steps) / guess.span_of(total_steps)
     # without warmup its shape says nothing
     shape = {} if ratio else {"warmup": "linear", "warmup_start_ratio": 0.0}
     try:

@@ -53,13 +53,14 @@ def key_steps(schedule: Schedule, total_steps: int) -> list[tuple[int, str]]:
     Raises:
         ScheduleError: the schedule does not fit into `total_steps`.
     """
-    w = schedule.warmup_steps_of(total_steps)
+    w, span = schedule.warmup_steps_of(total_steps), schedule.span_of(total_steps)
     named = [(0, "first step")]
-    named += [(w, "end of warmup, the peak")] if w else []
+    end = "end of warmup, the peak" if schedule.decay_from == "peak" else "end of warmup"
+    named += [(schedule.peak_step_of(total_steps), end)] if w else []
     named += [(round(total_steps * share), f"{share:.0%} of the steps") for share in (0.25, 0.5, 0.75)]
     if schedule.decay_ratio is not None:
-        cooldown = min(cooldown_steps_of(schedule.decay_ratio, total_steps), total_steps - w)
-        named += [(total_steps - cooldown, "cooldown starts")]
+        cooldown = min(cooldown_steps_of(schedule.decay_ratio, span), span - w)
+        named += [(max(span - cooldown - schedule.step_offset, 0), "cooldown starts")]
     named += [(total_steps - 1, "last step")]
     return _together(named, total_steps)
 

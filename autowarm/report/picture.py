@@ -144,7 +144,7 @@ def lr_curve(record: TrialRecord) -> tuple[list[int], list[float]] | None:
     end = record.total_steps if record.outcome == "COMPLETE" else min(record.steps, record.total_steps)
     try:
         lrs = record.schedule.lrs(total_steps=record.total_steps)
-        peak = record.schedule.warmup_steps_of(record.total_steps)
+        peak = record.schedule.peak_step_of(record.total_steps)
     except ScheduleError:
         return None
     steps = np.linspace(0, record.total_steps - 1, min(_POINTS, record.total_steps)).round().astype(int)

@@ -41,6 +41,19 @@ def test_the_search_begins_with_what_the_job_has_and_what_scripts_copy() -> None
     assert [g.warmup_ratio for g in guesses.values()] == [0.0, 0.0, 0.06, 0.1]
 
 
+def test_what_is_guessed_counts_as_the_search_does_and_what_the_job_has_as_it_does() -> None:
+    guesses = starting_guesses(info(lrs=(0.01,) * 1000, beta2=0.95), {"step_offset": 1})
+    assert list(guesses) == ["today", *COPIED, "2/(1-beta2) steps"]
+    assert [g.step_offset for g in guesses.values()] == [0, 1, 1, 1, 1]
+
+
+def test_a_warmup_of_the_job_keeps_its_steps_whatever_it_spans() -> None:
+    schedule = Schedule(initial_lr=0.1, warmup_steps=800, decay="cosine", decay_to="last_step")
+    today = starting_guesses(info(schedule=schedule))["today"]
+    assert today.warmup_ratio is not None
+    assert today.warmup_steps_of(1000) == 800
+
+
 def test_a_scheduler_that_is_no_schedule_still_gives_its_peak() -> None:
     guesses = starting_guesses(info(total_steps=5, lrs=(0.1, 0.5, 0.1, 0.5, 0.1)))
     assert "today" not in guesses

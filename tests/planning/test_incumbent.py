@@ -16,6 +16,7 @@ from autowarm.decays import DECAYS
 from autowarm.errors import ScheduleError
 from autowarm.planning.incumbent import recognise
 from autowarm.schedule import Schedule
+from autowarm.warmups import WARMUPS
 
 CLAIMED = ["constant", "linear", "cosine", "inverse_sqrt", "exponential"]
 
@@ -25,7 +26,7 @@ def claimed(draw: st.DrawFn) -> tuple[Schedule, int]:
     """Draw a schedule that `recognise` claims to know, and a number of steps."""
     total_steps = draw(st.one_of(st.integers(1, 4), st.integers(1, 3000)))
     decay: Any = draw(st.sampled_from(CLAIMED))
-    warmup = draw(st.sampled_from(["linear", "cosine", "exponential"]))
+    warmup = draw(st.sampled_from(WARMUPS))
     fields: dict[str, Any] = {
         "initial_lr": draw(st.floats(1e-8, 1e3)),
         "warmup_steps": draw(st.integers(0, total_steps - 1)),
@@ -37,6 +38,9 @@ def claimed(draw: st.DrawFn) -> tuple[Schedule, int]:
         fields["final_lr_ratio"] = draw(st.one_of(st.just(0.0), st.floats(0, 1)))
     if decay == "exponential":
         fields["gamma"] = draw(st.floats(1e-6, 1))
+    # counted from 1, a schedule without a warmup never shows its peak
+    if fields["warmup_steps"] and draw(st.booleans()):
+        fields["step_offset"] = 1
     return Schedule(**fields), total_steps
 
 
@@ -49,10 +53,14 @@ def test_every_schedule_it_claims_comes_back(case: tuple[Schedule, int]) -> None
     np.testing.assert_allclose(found.lrs(total_steps=total_steps), lrs, rtol=2e-5, atol=2e-5 * schedule.initial_lr)
 
 
-@pytest.mark.parametrize("warmup", ["linear", "cosine", "exponential"])
-@pytest.mark.parametrize("decay", CLAIMED)
+@pytest.mark.parametrize("warmup", WARMUPS)
+@pytest.mark.parametrize(
+    ("decay", "step_offset"),
+    # counted from 1, the other decays are a step later the same curve, to another end
+    [*((decay, 0) for decay in CLAIMED), ("cosine", 1), ("inverse_sqrt", 1)],
+)
 @pytest.mark.parametrize("w", [20, 1200])
-def test_its_parameters_come_back(w: int, decay: Any, warmup: Any) -> None:
+def test_its_parameters_come_back(step_offset: int, w: int, decay: Any, warmup: Any) -> None:
     fields: dict[str, Any] = {"gamma": 0.3} if decay == "exponential" else {}
     fields |= {"final_lr_ratio": 0.25} if DECAYS[decay].ends_at_final_lr_ratio else {}
     schedule = Schedule(
@@ -61,11 +69,12 @@ def test_its_parameters_come_back(w: int, decay: Any, warmup: Any) -> None:
         warmup=warmup,
         warmup_start_ratio=0.01,
         decay=decay,
+        step_offset=step_offset,
         **fields,
     )
     found = recognise(schedule.lrs(total_steps=3000).tolist())
     assert found is not None
-    assert (found.decay, found.warmup, found.warmup_steps) == (decay, warmup, w)
+    assert (found.decay, found.warmup, found.warmup_steps, found.step_offset) == (decay, warmup, w, step_offset)
     assert found.initial_lr == 0.3
     assert found.warmup_start_ratio == pytest.approx(0.01)
     assert found.final_lr_ratio == pytest.approx(schedule.final_lr_ratio)
@@ -120,9 +129,26 @@ def _like_transformers_inverse_sqrt(optimizer: torch.optim.Optimizer, _total_ste
     return lr_scheduler.LambdaLR(optimizer, lambda s: s / 10 if s < 10 else 1.0 / math.sqrt(s / 10))
 
 
+def _counted_from_one(optimizer: torch.optim.Optimizer, total_steps: int) -> Any:
+    return lr_scheduler.LambdaLR(optimizer, lambda s: min((s + 1) / 10, (total_steps - s - 1) / (total_steps - 10)))
+
+
+def _like_transformers_cosine_warmup_with_min_lr(optimizer: torch.optim.Optimizer, total_steps: int) -> Any:
+    def factor(s: int) -> float:
+        progress = (s - 10 + 1) / max(1, total_steps - 10)
+        return (s + 1) / 10 if s < 10 else 0.25 + 0.75 * 0.5 * (1.0 + math.cos(math.pi * progress))
+
+    return lr_scheduler.LambdaLR(optimizer, factor)
+
+
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
+        (_counted_from_one, {"warmup_steps": 10, "step_offset": 1, "decay": "linear", "final_lr_ratio": 0.0}),
+        (
+            _like_transformers_cosine_warmup_with_min_lr,
+            {"warmup_steps": 10, "step_offset": 1, "decay": "cosine", "final_lr_ratio": 0.25},
+        ),
         (
             _linear_then_cosine,
             {"warmup_steps": 10, "warmup_start_ratio": 0.01, "decay": "cosine", "final_lr_ratio": 0.1},

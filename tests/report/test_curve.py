@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -53,6 +54,22 @@ def test_the_key_steps_of_a_wsd() -> None:
         (800, "cooldown starts"),
         (999, "last step"),
     ]
+
+
+def test_the_key_steps_of_other_ways_to_count() -> None:
+    options: list[tuple[dict[str, Any], list[tuple[int, str]]]] = [
+        ({"step_offset": 1}, [(99, "end of warmup, the peak"), (799, "cooldown starts")]),
+        ({"decay_from": "start"}, [(100, "end of warmup"), (800, "cooldown starts")]),
+        ({"decay_to": "last_step"}, [(100, "end of warmup, the peak"), (799, "cooldown starts")]),
+    ]
+    for counting, expected in options:
+        schedule = replace(WSD, **counting)
+        told = [(step, words) for step, words in key_steps(schedule, 1000) if "of the steps" not in words]
+        assert told == [(0, "first step"), *expected, (999, "last step")]
+        multipliers = schedule.multipliers(total_steps=1000)
+        # the hold begins and ends there
+        assert multipliers[expected[0][0] - 1] < 1 == multipliers[expected[0][0]]
+        assert multipliers[expected[1][0] + 1] < 1 == multipliers[expected[1][0]]
 
 
 def test_steps_that_fall_together_are_told_once() -> None:

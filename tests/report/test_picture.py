@@ -128,3 +128,10 @@ def test_a_thinned_curve_keeps_the_peak(make_record: MakeRecord) -> None:
     assert curve is not None
     assert len(curve[0]) < 400
     assert max(curve[1]) == 0.3
+
+
+def test_a_thinned_curve_keeps_the_peak_of_a_schedule_counted_from_one(make_record: MakeRecord) -> None:
+    schedule = Schedule(initial_lr=0.3, warmup_steps=1235, decay="linear", step_offset=1)
+    curve = lr_curve(make_record(schedule=schedule, total_steps=100_000))
+    assert curve is not None
+    assert max(curve[1]) == 0.3

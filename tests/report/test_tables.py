@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from autowarm.report.tables import COLUMNS, last_line, to_csv, to_frame, to_row
+from autowarm.report.tables import COLUMNS, RARE, last_line, to_csv, to_frame, to_row
 from autowarm.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -43,6 +43,20 @@ def test_a_row_holds_the_record_and_the_decays_own_parameters(make_record: MakeR
     }
     assert row["cost"] == pytest.approx(100)
     assert row["error"] == "RuntimeError: out of memory"
+
+
+def test_what_few_schedules_tell_has_a_column_only_where_one_does(make_record: MakeRecord) -> None:
+    usual = make_record(schedule=Schedule(initial_lr=0.3, decay="inverse_sqrt"))
+    rare = make_record(schedule=Schedule(initial_lr=0.3, decay="inverse_sqrt", timescale=9, step_offset=1))
+    assert to_csv([usual]).splitlines()[0].split(",") == list(COLUMNS)
+    assert tuple(to_frame([usual]).columns) == COLUMNS
+    assert not set(RARE) & set(COLUMNS)
+    header, first, second = list(csv.reader(io.StringIO(to_csv([usual, rare]))))
+    assert header == [*COLUMNS, "timescale", "step_offset"]
+    assert (first[-2:], second[-2:]) == (["", ""], ["9", "1"])
+    frame = to_frame([rare, usual])
+    assert list(frame.columns) == header
+    assert frame["timescale"].tolist()[0] == 9
 
 
 def test_a_job_s_own_scheduler_has_no_schedule_columns(make_record: MakeRecord) -> None:
