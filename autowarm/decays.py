@@ -19,7 +19,8 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from autowarm.values import is_number, is_whole
+from autowarm.errors import ScheduleError
+from autowarm.values import is_number, is_whole, plain
 
 Array: TypeAlias = NDArray[np.float64]
 Own: TypeAlias = Mapping[str, Any]
@@ -209,3 +210,30 @@ DECAYS: Mapping[DecayName, Decay] = {
 }
 # Every parameter that belongs to a decay, in the order of `DECAYS`.
 DECAY_PARAMETERS: tuple[str, ...] = tuple(dict.fromkeys(name for d in DECAYS.values() for name in d.parameters))
+
+
+def checked_parameters(decay: DecayName, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a decay's own parameters, defaults filled in; an optional one at its default is None.
+
+    Args:
+        decay: whose they are.
+        given: parameter -> value of every decay's parameters; None where there is none.
+
+    Raises:
+        ScheduleError: a value outside its domain, or a parameter of another decay.
+    """
+    own = DECAYS[decay].parameters
+    found: dict[str, Any] = {}
+    for name, given_value in given.items():
+        if name not in own:
+            if given_value is not None:
+                owners = ", ".join(n for n, d in DECAYS.items() if name in d.parameters)
+                raise ScheduleError(f"{name} belongs to decay {owners}, not to {decay!r}")
+            continue
+        parameter = own[name]
+        value = parameter.default if given_value is None else plain(given_value)
+        if not parameter.check(value):
+            raise ScheduleError(f"{name} must be {parameter.domain}, got {value!r}")
+        hidden = parameter.optional and value == parameter.default
+        found[name] = None if hidden else parameter.kind(value)
+    return found

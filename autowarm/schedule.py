@@ -30,6 +30,7 @@ from autowarm.decays import (
     Array,
     Cooldown,
     DecayName,
+    checked_parameters,
     cooldown_steps_of,
 )
 from autowarm.errors import ScheduleError, unknown
@@ -152,19 +153,9 @@ class Schedule:
                 f"decay {self.decay!r} has no final_lr_ratio: "
                 f"it goes with {', '.join(n for n, d in DECAYS.items() if d.ends_at_final_lr_ratio)}"
             )
-        for name in DECAY_PARAMETERS:
-            value = getattr(self, name)
-            if name not in decay.parameters:
-                if value is not None:
-                    owners = ", ".join(n for n, d in DECAYS.items() if name in d.parameters)
-                    raise ScheduleError(f"{name} belongs to decay {owners}, not to {self.decay!r}")
-                continue
-            parameter = decay.parameters[name]
-            value = parameter.default if value is None else plain(value)
-            if not parameter.check(value):
-                raise ScheduleError(f"{name} must be {parameter.domain}, got {value!r}")
-            hidden = parameter.optional and value == parameter.default
-            self._set(name, None if hidden else parameter.kind(value))
+        own = checked_parameters(self.decay, {name: getattr(self, name) for name in DECAY_PARAMETERS})
+        for name, value in own.items():
+            self._set(name, value)
         if self.warmup_ratio and self.decay_ratio and self.warmup_ratio + self.decay_ratio > 1 + 1e-12:
             raise ScheduleError(
                 f"warmup_ratio and decay_ratio must add up to at most 1, got {self.warmup_ratio} + {self.decay_ratio}"
