@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +16,17 @@ settings.register_profile("autowarm", deadline=None, derandomize=True)
 settings.load_profile("autowarm")
 
 MakeRecord = Callable[..., TrialRecord]
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Train on one thread: a tiny model's threads would wait for each other on a busy machine, for most of the time."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

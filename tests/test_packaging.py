@@ -13,7 +13,8 @@ PURE = """
 import sys, autowarm
 from autowarm import Schedule, load_schedule
 import autowarm.schedule, autowarm.report.files, autowarm.export
-loaded = {"torch", "lightning", "optuna", "pandas", "matplotlib.pyplot"} & set(sys.modules)
+frameworks = {"torch", "lightning", "transformers", "jax", "optax", "optuna", "pandas", "matplotlib.pyplot"}
+loaded = frameworks & set(sys.modules)
 assert not loaded, loaded
 """
 
