@@ -100,15 +100,16 @@ def _report_arguments(parser: ArgumentParser) -> None:
 
 
 def _export_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("dir", type=str, help="the folder of a study")
-    parser.add_argument("--format", type=str, default="yaml", help="yaml (ours) or lightning (a LightningCLI overlay)")
+    parser.add_argument("source", type=str, help="the folder of a study, or a schedule file (YAML)")
+    parser.add_argument("--format", type=str, default="yaml", help="one of those above")
     parser.add_argument("-o", "--output", type=str | None, help="the file to write; default: print")
-    _horizon_arguments(parser)
-
-
-def _horizon_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--total_steps", type=int | None, help="of the horizon; default: the longest")
-    parser.add_argument("--dataset_size", type=int | None, help="of the horizon; default: the largest")
+    parser.add_argument(
+        "--total_steps",
+        type=int | None,
+        help="of a folder: the horizon's, default: the longest; of a file: optimizer steps in the run, default: those "
+        "it was tuned at",
+    )
+    parser.add_argument("--dataset_size", type=int | None, help="of a folder: the horizon's, default: the largest")
 
 
 def _show_arguments(parser: ArgumentParser) -> None:
@@ -163,11 +164,11 @@ def _report(given: Namespace) -> None:
 
 
 def _export(given: Namespace) -> None:
-    from autowarm.export import choose, export
-    from autowarm.results import results_of
+    from autowarm.export import export
+    from autowarm.results import source_of
 
-    record = choose(results_of(Path(given.dir)), given.total_steps, given.dataset_size)
-    text = export(record, given.format)
+    source = source_of(Path(given.source), given.total_steps, given.dataset_size)
+    text = export(source, given.format)
     if given.output is None:
         _print(text)
     else:
@@ -250,9 +251,15 @@ _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace
     "export": (
         _export_arguments,
         _export,
-        "Write the best schedule of a study as a file.\n\n"
-        "yaml: for autowarm.TunedSchedule, build_scheduler and `autowarm show`.\n"
-        "lightning: a file for LightningCLI, passed after your own --config.",
+        "Write the best schedule of a study, or a schedule file, in another format.\n\n"
+        "yaml               for autowarm.TunedSchedule, build_scheduler and `autowarm show`\n"
+        "lightning          a file for LightningCLI, passed after your own --config\n"
+        "pytorch_lightning  the same for projects on the pytorch_lightning package\n"
+        "transformers       keywords of transformers' TrainingArguments, as YAML\n"
+        "torch              a Python module that needs torch alone\n"
+        "optax              a Python module that needs jax and optax alone\n\n"
+        "The first three stretch with the run. The others hold the numbers of a run of so many steps: those of the\n"
+        "horizon, or, of a schedule file, --total_steps.",
     ),
     "show": (
         _show_arguments,

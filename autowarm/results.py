@@ -1,4 +1,4 @@
-"""The records of a study's folder: from its database where that is newer, else from the file derived from it."""
+"""The records of a study's folder, from its database or the file derived from it; and what of them is exported."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from autowarm.analysis.advice import Bounds
 from autowarm.errors import SettingsError, StudyError
+from autowarm.export import Source, choose, confirmed_seeds
 from autowarm.record import TrialRecord
 from autowarm.report.files import PICTURE, RECORDS, read_results, write_report, write_results
 from autowarm.report.markdown import report_md
@@ -50,6 +51,29 @@ def refresh(out: Path) -> str:
     except OSError as e:
         raise StudyError(f"the report cannot be written to {out}: {e.strerror or e}") from None
     return report_md(records, name=name, picture=PICTURE, bounds=_bounds(out))
+
+
+def source_of(path: Path, total_steps: int | None = None, dataset_size: int | None = None) -> Source:
+    """Return what is exported: the best schedule of a study's folder, or that of a schedule file.
+
+    Args:
+        path: the folder, or the file.
+        total_steps: of a folder, the horizon's; of a file, the optimizer steps in the run.
+        dataset_size: of a folder, the horizon's.
+
+    Raises:
+        SettingsError: a dataset_size for a file.
+        ScheduleError: the file cannot be read or holds no valid schedule, or does not fit into `total_steps`.
+        StudyError: nothing was searched at that horizon, or no trial there is COMPLETE.
+        RecordError: the folder has no results, or they cannot be read.
+    """
+    if path.is_file() or path.suffix in (".yaml", ".yml"):
+        if dataset_size is not None:
+            raise SettingsError(f"{path} is a schedule file, which has no horizons: leave dataset_size out")
+        return Source.of_file(path).over(total_steps)
+    records = results_of(path)
+    chosen = choose(records, total_steps, dataset_size)
+    return Source.of_record(chosen, confirmed_seeds(records, chosen))
 
 
 def _name(records: list[TrialRecord], out: Path) -> str:

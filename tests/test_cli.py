@@ -83,7 +83,7 @@ COMMANDS = {
     "plan": ["study", "--n_trials", "--seed", "--n_jobs"],
     "tune": ["study", "--n_trials", "--seed", "--n_jobs", "--storage", "--out"],
     "report": ["dir"],
-    "export": ["dir", "--format", "--output", "--total_steps", "--dataset_size"],
+    "export": ["source", "--format", "--output", "--total_steps", "--dataset_size"],
     "show": ["file", "--total_steps", "--job", "--output"],
 }
 
@@ -214,6 +214,33 @@ def test_export_says_in_a_line_what_is_wrong(args: list[str], message: str, fold
     assert (status, out) == (1, "")
     _says(err, f"^autowarm export: {re.escape(message)}")
     assert err.count("\n") == 1
+
+
+def test_export_takes_a_schedule_file_for_a_run_of_another_length(folder: Path, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "best.yaml"
+    assert run("export", folder, "-o", file)[0] == 0
+    status, tuned_at, _ = run("export", file, "--format", "torch")
+    assert status == 0
+    assert "TOTAL_STEPS = 100 " in tuned_at
+    status, longer, _ = run("export", file, "--format", "torch", "--total_steps", 5000)
+    assert status == 0
+    assert "TOTAL_STEPS = 5000 " in longer
+    assert "WARMUP_STEPS = 500 " in longer
+    for told in ("study: demo", "total_steps: 100", "total_steps: 5000"):
+        assert told in longer
+
+
+def test_export_of_a_bare_schedule_file_asks_for_the_length(schedule_file: Path, run: Run) -> None:
+    status, out, err = run("export", schedule_file, "--format", "optax")
+    assert (status, out) == (1, "")
+    _says(err, "^autowarm export: the format 'optax' counts in steps: give total_steps")
+    assert run("export", schedule_file, "--format", "optax", "--total_steps", 10)[0] == 0
+    status, _, err = run("export", schedule_file, "--dataset_size", 10)
+    assert status == 1
+    _says(err, "is a schedule file, which has no horizons")
+    status, _, err = run("export", schedule_file.with_name("nothere.yaml"))
+    assert status == 1
+    _says(err, "there is no such file")
 
 
 @pytest.mark.parametrize("command", ["report", "export"])
