@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,16 @@ def test_a_trainer_trains_with_exactly_the_lrs_of_the_schedule(source: str, tmp_
     assert use_schedule(made, given) is made
     made.train()
     assert seen.first == lrs(20)
+
+
+def test_the_lines_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (lines,) = (b for b in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "use_schedule" in b)
+    SCHEDULE.save(tmp_path / "best.yaml")
+    monkeypatch.chdir(tmp_path)
+    seen = Lrs()
+    exec(lines, {"trainer": trainer(tmp_path, seen, max_steps=4)})  # noqa: S102 - what a reader would run
+    assert seen.first == lrs(4)
 
 
 def test_a_step_is_an_optimizer_step_under_accumulation_with_a_remainder_over_epochs(tmp_path: Path) -> None:
