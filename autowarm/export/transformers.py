@@ -23,7 +23,13 @@ from autowarm.yaml_files import to_yaml
 _Type: TypeAlias = tuple[str, dict[str, Any]]
 
 # What is written for where transformers is not installed.
-_ASSUMED = "5"
+_ASSUMED = (5, 24)
+# The oldest that the tests were run with.
+_OLDEST = (4, 57)
+# Since then, a float warmup_steps below 1 is the ratio, and there is no warmup_ratio.
+_RATIO_IN_STEPS = (5, 0)
+# Since then, inverse_sqrt is given its lr_scheduler_kwargs; before, they are dropped in silence.
+_TIMESCALE = (5, 4)
 
 
 def transformers_text(source: Source) -> str:
@@ -45,18 +51,16 @@ def transformers_text(source: Source) -> str:
 
 def _said(laid: LaidOut) -> str:
     installed = _installed()
-    major = int((installed or _ASSUMED).partition(".")[0])
-    which = f"transformers {installed}" if installed else f"transformers {_ASSUMED}.x (none is installed here)"
-    first = "the first step takes the first rise" if laid.step_offset else "the first step of a warmup has lr 0"
+    which = installed or f"{_ASSUMED[0]}.x (none is installed here)"
+    first = laid.schedule.lr_at(0, total_steps=laid.total_steps)
     lines = [
-        f"Keywords of TrainingArguments in {which}:",
+        f"Keywords of TrainingArguments in transformers {which}:",
         "    HfArgumentParser(TrainingArguments).parse_yaml_file(FILE), or TrainingArguments(**keywords)",
-        f"As everywhere in transformers, {first}.",
+        f"The first step has learning rate {first:g}.",
     ]
     if laid.warmup_steps:
         ratio = laid.schedule.warmup_ratio or laid.warmup_steps / laid.total_steps
-        # 5.x reads a warmup_steps below 1 as the ratio; before, there was a key for it
-        key = "warmup_steps" if major >= 5 else "warmup_ratio"
+        key = "warmup_steps" if _version() >= _RATIO_IN_STEPS else "warmup_ratio"
         share = to_yaml({key: ratio}).strip()
         lines.append(f"For another max_steps, the ratio is {share}; transformers rounds it up.")
     return "".join(f"# {line}\n" for line in lines)
@@ -69,8 +73,16 @@ def _installed() -> str | None:
         return None
 
 
+def _version() -> tuple[int, ...]:
+    installed = _installed()
+    return tuple(int(part) for part in installed.split(".")[:2]) if installed else _ASSUMED
+
+
 def _type_of(laid: LaidOut) -> _Type:
     schedule = laid.schedule
+    if _version() < _OLDEST:
+        oldest = ".".join(map(str, _OLDEST))
+        raise ScheduleError(f"transformers {_installed()} is older than {oldest}, the oldest exported for: update it")
     if laid.step_offset:
         found = _offset(laid)
     elif schedule.final_lr_ratio == 1 and schedule.decay in ("linear", "polynomial"):
@@ -158,7 +170,11 @@ def _lr_end(laid: LaidOut) -> float:
 def _inverse_sqrt(laid: LaidOut) -> _Type:
     # without one, transformers takes the warmup's length, and 10,000 where there is no warmup
     default = laid.warmup_steps or 10_000
-    return "inverse_sqrt", {} if laid.timescale == default else {"timescale": laid.timescale}
+    if laid.timescale == default:
+        return "inverse_sqrt", {}
+    if _version() < _TIMESCALE:
+        _refuse(laid, f"{_installed()} does not pass inverse_sqrt a timescale; 5.4 does")
+    return "inverse_sqrt", {"timescale": laid.timescale}
 
 
 # what warmup_stable_decay calls the shapes of warmups and cooldowns

@@ -257,6 +257,19 @@ def test_the_keywords_are_those_of_the_installed_transformers(
     }
 
 
+def test_what_an_older_transformers_gets_wrong_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    timescale = Schedule(initial_lr=0.1, decay="inverse_sqrt", timescale=8)
+    assert "timescale: 8" in export(timescale, "transformers", total_steps=100)
+    for installed, said in (
+        ("5.3.0", r"5\.3\.0 does not pass inverse_sqrt a timescale"),
+        ("4.57.1", r"4\.57\.1 does not pass"),
+        ("4.56.2", r"transformers 4\.56\.2 is older than 4\.57"),
+    ):
+        monkeypatch.setattr("autowarm.export.transformers.version", lambda _, installed=installed: installed)
+        with pytest.raises(ScheduleError, match=said):
+            export(timescale, "transformers", total_steps=100)
+
+
 def test_a_count_beyond_what_jax_counts_to_is_refused() -> None:
     schedule = Schedule(initial_lr=0.1, decay="cosine_restarts", num_cycles=3)
     with pytest.raises(ScheduleError, match="counts steps in 32 bits"):
