@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from autowarm.cli import main
+from autowarm.export import FORMATS
 from autowarm.record import TrialRecord
 from autowarm.report.files import RECORDS, write_results
 from autowarm.results import results_of
@@ -93,6 +94,12 @@ def test_the_help_of_a_command_names_its_arguments(command: str, arguments: list
     status, out, err = run(command, "--help")
     assert (status, err) == (0, "")
     assert [a for a in arguments if a not in out] == []
+
+
+def test_the_help_of_export_says_what_each_format_is_for(run: Run) -> None:
+    _, out, _ = run("export", "--help")
+    for name, file_format in FORMATS.items():
+        assert re.search(rf"^{name} +{re.escape(file_format.about)}$", out, flags=re.MULTILINE), name
 
 
 def test_the_help_names_every_command(run: Run) -> None:

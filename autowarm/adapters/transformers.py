@@ -60,7 +60,8 @@ def use_schedule(trainer: Trainer, schedule: ScheduleLike, total_steps: int | No
 
     def create_scheduler(num_training_steps: int, optimizer: torch.optim.Optimizer | None = None) -> ScheduleLR:
         """Stand in for Trainer.create_scheduler."""
-        return _create(trainer, schedule, total_steps or num_training_steps, optimizer)
+        steps = num_training_steps if total_steps is None else total_steps
+        return _create(trainer, schedule, steps, optimizer)
 
     # On the instance, whatever its class: the Trainer resets what it has made, so each train() comes by here again.
     trainer.create_scheduler = create_scheduler  # type: ignore[method-assign]

@@ -63,6 +63,8 @@ def _said(laid: LaidOut) -> str:
         key = "warmup_steps" if _version() >= _RATIO_IN_STEPS else "warmup_ratio"
         share = to_yaml({key: ratio}).strip()
         lines.append(f"For another max_steps, the ratio is {share}; transformers rounds it up.")
+    if laid.cooldown_steps:
+        lines.append(f"num_decay_steps is decay_ratio {laid.schedule.decay_ratio!r} of max_steps.")
     return "".join(f"# {line}\n" for line in lines)
 
 

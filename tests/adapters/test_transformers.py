@@ -194,6 +194,9 @@ def test_a_bad_schedule_is_refused_at_once_and_one_that_does_not_fit_at_the_star
     made = use_schedule(trainer(tmp_path, max_steps=8), {"initial_lr": 0.1, "warmup_steps": 9})
     with pytest.raises(ScheduleError, match="warmup_steps=9 must be less than total_steps=8"):
         made.train()
+    none = use_schedule(trainer(tmp_path, max_steps=8), SCHEDULE, total_steps=0)
+    with pytest.raises(ScheduleError, match="total_steps must be a whole number of at least 1, got 0"):
+        none.train()
 
 
 def test_without_transformers_the_extra_is_named() -> None:

@@ -147,6 +147,7 @@ def test_the_provenance(make_record: MakeRecord) -> None:
     assert not {"dataset_size", "versions"} & set(unknown)
     wsd = make_record(schedule=Schedule(initial_lr=0.1, warmup_ratio=0.1, decay="wsd", decay_ratio=0.25))
     assert yaml.safe_load(export(wsd))["provenance"]["cooldown_steps"] == 25
+    assert "# num_decay_steps is decay_ratio 0.25 of max_steps.\n" in export(wsd, "transformers")
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
