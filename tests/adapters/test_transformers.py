@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import Trainer
 
 from autowarm import Schedule
+from autowarm.adapters.torch import OnResume
 from autowarm.adapters.transformers import use_schedule
 from autowarm.errors import JobError, ScheduleError
 
@@ -103,8 +105,36 @@ def test_a_checkpoint_of_another_scheduler_or_another_schedule_is_refused(tmp_pa
     with pytest.raises(ScheduleError, match="another scheduler"):
         use_schedule(trainer(tmp_path, max_steps=8), SCHEDULE).train(resume_from_checkpoint=theirs)
     ours = saved(tmp_path / "ours", with_ours=True)
-    with pytest.raises(ScheduleError, match="total_steps 8, this training has 9"):
+    with pytest.raises(ScheduleError, match="total_steps 8 there, 9 here"):
         use_schedule(trainer(tmp_path, max_steps=9), SCHEDULE).train(resume_from_checkpoint=ours)
+
+
+@pytest.mark.parametrize("on_resume", ["continue", "rehorizon", "restart"])
+@pytest.mark.parametrize("kind", ["another length", "another scheduler", "no state"])
+def test_on_resume_says_what_to_do_with_a_checkpoint_that_is_not_of_this_schedule(
+    kind: str, on_resume: OnResume, tmp_path: Path
+) -> None:
+    """The checkpoint is one of step 3 of 8; the training goes on to 20."""
+    keywords: dict[str, Any] = {"save_only_model": True} if kind == "no state" else {}
+    checkpoint = saved(tmp_path, with_ours=kind != "another scheduler", **keywords)
+    seen = Lrs()
+    resumed = use_schedule(trainer(tmp_path, seen, max_steps=20), SCHEDULE, on_resume=on_resume)
+    if on_resume == "continue" and kind != "another length":
+        with pytest.raises(ScheduleError, match=r"resumes at step 3.*none to continue"):
+            resumed.train(resume_from_checkpoint=checkpoint)
+        return
+    with warnings.catch_warnings():
+        # the checkpoint's own schedule ends at 8
+        warnings.filterwarnings("ignore", message="the training goes beyond", category=UserWarning)
+        resumed.train(resume_from_checkpoint=checkpoint)
+    theirs = lrs(8)[3:] + [0.0] * 12
+    assert seen.first == {"continue": theirs, "rehorizon": lrs(20)[3:], "restart": lrs(17)}[on_resume]
+
+
+def test_an_unknown_policy_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    wrong: Any = "continu"
+    with pytest.raises(ScheduleError, match="did you mean 'continue'"):
+        use_schedule(trainer(tmp_path, max_steps=8), SCHEDULE, on_resume=wrong)
 
 
 def test_the_trainers_own_split_of_weight_decay_keeps_one_lr(tmp_path: Path) -> None:
@@ -143,6 +173,14 @@ def test_the_last_schedule_is_the_one_that_counts(tmp_path: Path) -> None:
     use_schedule(made, other).train()
     assert seen.first == lrs(8, other)
     assert sum(type(c).__name__ == "_FollowSteps" for c in made.callback_handler.callbacks) == 1
+
+
+def test_a_trainer_that_has_trained_by_its_own_scheduler_is_steered_from_then_on(tmp_path: Path) -> None:
+    seen = Lrs()
+    made = trainer(tmp_path, seen, max_steps=4, warmup_steps=2)
+    made.train()
+    use_schedule(made, SCHEDULE).train()
+    assert seen.first[4:] == lrs(4)
 
 
 def test_a_model_made_anew_by_model_init_is_steered_too(tmp_path: Path) -> None:
