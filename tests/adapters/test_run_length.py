@@ -106,7 +106,7 @@ def test_a_training_of_no_steps_is_refused(keywords: dict[str, Any]) -> None:
         fit(jobs.Regression(), TunedSchedule(SCHEDULE), **keywords)
 
 
-@pytest.mark.filterwarnings("ignore:.*zero length|ignore:.*no validation")
+@pytest.mark.filterwarnings("ignore:.*zero length")
 def test_a_training_on_no_data_is_refused() -> None:
     empty: DataLoader[Any] = DataLoader(Subset(jobs.dataset(), []), batch_size=8)
     with pytest.raises(JobError, match="no steps: the training data is empty"):
