@@ -41,6 +41,8 @@ class Steering:
         self.scheduler = build_scheduler(
             optimizer, self._schedule_for(trainer), total_steps=self._steps_for(trainer), on_resume=self.on_resume
         )
+        # who was told at the start need not be told at the end
+        self.scheduler.warns_beyond_end = "shorter" not in self._told
         set_aside(trainer, pl_module, optimizer)
         if earlier is not None and earlier.last_epoch == trainer.global_step > 0:
             # a second fit of the same Trainer goes on where the first one ended
@@ -63,14 +65,16 @@ class Steering:
         if self.total_steps is not None:
             if self.total_steps < run:
                 self._tell(
+                    "shorter",
                     f"the schedule spans total_steps={self.total_steps}, and the training runs {run}: "
-                    "the learning rate stays where the schedule ends"
+                    "the learning rate stays where the schedule ends",
                 )
             return self.total_steps
         if trainer.max_epochs == LIGHTNINGS_DEFAULT_EPOCHS and trainer.max_steps == -1:
             self._tell(
+                "default",
                 f"the schedule spans {LIGHTNINGS_DEFAULT_EPOCHS} epochs ({run} steps), which is what Lightning runs "
-                "where nothing is set: set max_epochs or max_steps, or give the schedule its total_steps"
+                "where nothing is set: set max_epochs or max_steps, or give the schedule its total_steps",
             )
         return run
 
@@ -92,17 +96,17 @@ class Steering:
         if batches != self._batches and self.total_steps is None and trainer.max_steps == -1:
             spans = self.scheduler.total_steps if self.scheduler is not None else 0
             self._tell(
+                "loader",
                 f"epoch {trainer.current_epoch} has {batches} batches, and the schedule was laid out for "
                 f"{self._batches} an epoch, {spans} steps in all: it and the training will not end together. "
-                "Set max_steps, or give the schedule its total_steps"
+                "Set max_steps, or give the schedule its total_steps",
             )
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Optimizer) -> None:
         """Say when something else has written the learning rate."""
         assert self.scheduler is not None  # noqa: S101 - on_fit_start made it
         if "disturbance" not in self._told and (words := disturbance(trainer, self.scheduler)):
-            self._told.add("disturbance")
-            self._tell(words)
+            self._tell("disturbance", words)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         """Leave the module as it was."""
@@ -112,8 +116,8 @@ class Steering:
         """Leave the module as it was."""
         give_back(pl_module)
 
-    def _tell(self, words: str) -> None:
-        """Warn, once a fit."""
-        if words not in self._told:
-            self._told.add(words)
+    def _tell(self, what: str, words: str) -> None:
+        """Warn of a thing once a fit."""
+        if what not in self._told:
+            self._told.add(what)
             warnings.warn(words, stacklevel=3)

@@ -47,6 +47,10 @@ class ScheduleLR(LRScheduler):
     Raises:
         ScheduleError: the schedule does not fit into `total_steps`, or the first param group has learning rate 0
             while another has not, so that there is no ratio to keep; an unknown `on_resume`.
+
+    Attributes:
+        first_step: the step that the schedule begins at; 0 but after a `restart`.
+        warns_beyond_end: whether a step beyond the end is still to be warned of.
     """
 
     def __init__(
@@ -55,7 +59,7 @@ class ScheduleLR(LRScheduler):
         if on_resume is not None and on_resume not in ON_RESUME:
             raise ScheduleError(unknown("on_resume", on_resume, ON_RESUME))
         self.on_resume = on_resume
-        self._warned = False
+        self.warns_beyond_end = True
         self._follow(schedule, total_steps=total_steps, first_step=0)
         peaks = _peaks(optimizer, schedule.initial_lr)
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
@@ -78,8 +82,8 @@ class ScheduleLR(LRScheduler):
         step = self.last_epoch - self.first_step
         if step >= len(self._multipliers):
             step = len(self._multipliers) - 1
-            if not self._warned:
-                self._warned = True
+            if self.warns_beyond_end:
+                self.warns_beyond_end = False
                 warnings.warn(
                     f"the training goes beyond the schedule's total_steps={self.total_steps}: "
                     "the learning rate stays where it ended",

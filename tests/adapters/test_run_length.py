@@ -106,7 +106,7 @@ def test_a_training_of_no_steps_is_refused(keywords: dict[str, Any]) -> None:
         fit(jobs.Regression(), TunedSchedule(SCHEDULE), **keywords)
 
 
-@pytest.mark.filterwarnings("ignore:.*zero length")
+@pytest.mark.filterwarnings("ignore:Total length of")
 def test_a_training_on_no_data_is_refused() -> None:
     empty: DataLoader[Any] = DataLoader(Subset(jobs.dataset(), []), batch_size=8)
     with pytest.raises(JobError, match="no steps: the training data is empty"):
@@ -120,7 +120,7 @@ def test_a_schedule_for_fewer_steps_than_the_run_says_so_at_its_start() -> None:
     assert lrs_of(seen) == [*SCHEDULE.lrs(total_steps=10).tolist(), *[0.0] * 10]
 
 
-@pytest.mark.filterwarnings("ignore:.max_epochs. was not set")
+@pytest.mark.filterwarnings("ignore:.max_epochs. was not set", "ignore:Detected call of `lr_scheduler.step")
 def test_lightnings_thousand_epochs_are_named() -> None:
     class Stops(jobs.Regression):
         def on_train_batch_start(self, batch: Any, batch_idx: int) -> int:

@@ -125,7 +125,7 @@ def test_a_warmup_by_hand_in_optimizer_step_is_overruled() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*Swapping scheduler", "ignore:SWA is currently only supported every epoch")
 def test_a_callback_that_puts_its_own_scheduler_in_place_has_said_so() -> None:
-    averaging = StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=1)
+    averaging = StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=2)
     seen = jobs.Recorder()
     fit(jobs.Regression(), TunedSchedule(SCHEDULE), averaging, seen, max_epochs=3, max_steps=-1)
     assert lrs_of(seen)[:8] == SCHEDULE.lrs(total_steps=24).tolist()[:8]
