@@ -44,7 +44,8 @@ def _candidates(curve: Array) -> Iterator[Schedule]:
         yield from _with_warmup(curve, peak, step)
     # counted from 1, the step before the end of the warmup has the peak, and the last step is the end
     for step in at_peak:
-        yield from _with_warmup(curve, peak, step + 1, step_offset=1)
+        if step + 1 < len(curve):
+            yield from _with_warmup(curve, peak, step + 1, step_offset=1)
 
 
 def _with_warmup(curve: Array, peak: float, warmup_steps: int, step_offset: int = 0) -> Iterator[Schedule]:

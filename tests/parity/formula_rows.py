@@ -81,7 +81,7 @@ ROWS = [
         ours="warmup_steps=w, warmup_start_ratio=1 / (w + 1), decay='cosine', final_lr_ratio=f",
         values={"f": ("0.1", "0")},
         rounding=1,
-        note="nanoGPT's get_lr: the warmup rises from 1 / (w + 1), the decay counts from 0",
+        note="nanoGPT's get_lr: the warmup rises from 1 / (w + 1), the decay counts from 0; before, it rose from 0",
     ),
     Row(
         library="papers and scripts",

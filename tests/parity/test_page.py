@@ -38,8 +38,8 @@ def test_the_figures_of_the_conventions_are_those_of_the_schedules() -> None:
     _, _, table = TEXT.partition("| convention |")
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:6]]
     for _, arguments, *told in lines:
-        text = arguments.strip("`")
-        schedule = evaluate(f"Schedule(initial_lr=1, warmup_steps=4, decay='linear'{text and ', '}{text})", NAMES)
+        options = "" if arguments == "none" else arguments.strip("`")
+        schedule = evaluate(f"Schedule(initial_lr=1, warmup_steps=4, decay='linear', {options})", NAMES)
         lrs = schedule.lrs(total_steps=10).round(3).tolist()
         peak = f"step {lrs.index(max(lrs))} has {max(lrs):g}"
         assert told == [f"{lrs[0]:g}", peak, f"{lrs[-1]:g}"]

@@ -185,6 +185,7 @@ def test_the_curves_of_torch_and_transformers_are_recognised(make: Factor, expec
         [0.0, 0.0],
         [-0.1, -0.2],
         [0.1, -0.1, 0.1, -0.1],
+        [0.1, 0.0, 0.2],
         [],
     ],
     ids=[
@@ -200,6 +201,7 @@ def test_the_curves_of_torch_and_transformers_are_recognised(make: Factor, expec
         "zero",
         "negative",
         "alternating",
+        "up at the end",
         "empty",
     ],
 )
