@@ -13,6 +13,7 @@ from autowarm.errors import ScheduleError, StudyError
 from autowarm.export.laid_out import LaidOut
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule, load_schedule
+from autowarm.values import is_whole
 from autowarm.yaml_files import read_yaml
 
 # What an export tells of the study. A file may hold more than that, which is its owner's and goes no further.
@@ -73,7 +74,7 @@ class Source:
         exported_for = told.get("exported_for")
         asked = exported_for.get("total_steps") if isinstance(exported_for, dict) else None
         total_steps = told.get("total_steps") if asked is None else asked
-        if total_steps is not None and (type(total_steps) is not int or total_steps < 1):
+        if total_steps is not None and not (is_whole(total_steps) and isinstance(total_steps, int)):
             raise ScheduleError(
                 f"{path}: total_steps must be a whole number of at least 1, got {total_steps!r} in its provenance"
             )
@@ -107,8 +108,9 @@ class Source:
     def _in_steps(self) -> Schedule:
         if self.schedule.warmup_epochs is None:
             return self.schedule
-        size, batch = (self.provenance.get(name) for name in ("dataset_size", "batch_size"))
-        if not size or not batch:
+        size: Any = self.provenance.get("dataset_size")
+        batch: Any = self.provenance.get("batch_size")
+        if not (is_whole(size) and is_whole(batch)):
             raise ScheduleError(
                 f"warmup_epochs={self.schedule.warmup_epochs} has no length in steps, since nothing says how many "
                 "steps an epoch takes: give the warmup as warmup_steps or warmup_ratio"
@@ -123,7 +125,7 @@ def provenance(record: TrialRecord, seeds: Sequence[int] = ()) -> dict[str, Any]
         record: whose schedule is exported.
         seeds: those that the schedule was trained on again.
     """
-    schedule = record.schedule
+    warmup = warmup_steps(record)
     told = {
         "study": record.study,
         "trial": record.trial,
@@ -131,8 +133,11 @@ def provenance(record: TrialRecord, seeds: Sequence[int] = ()) -> dict[str, Any]
         "monitor": record.monitor,
         "value": record.value,
         "total_steps": record.total_steps,
-        "warmup_steps": warmup_steps(record),
-        "cooldown_steps": None if schedule is None else cooldown_steps(schedule, record.total_steps),
+        "warmup_steps": warmup,
+        # of a schedule that fits into its run; one that failed may not
+        "cooldown_steps": cooldown_steps(record.schedule, record.total_steps)
+        if record.schedule and warmup is not None
+        else None,
         "dataset_size": record.dataset_size,
         "batch_size": record.batch_size,
         "seed": record.seed,

@@ -150,6 +150,14 @@ def test_the_provenance(make_record: MakeRecord) -> None:
     assert "# num_decay_steps is decay_ratio 0.25 of max_steps.\n" in export(wsd, "transformers")
 
 
+def test_the_schedule_of_a_failed_record_need_not_fit_into_its_run(make_record: MakeRecord) -> None:
+    schedule = Schedule(initial_lr=0.1, warmup_steps=90, decay="wsd")
+    record = make_record(schedule=schedule, outcome="FAILED")
+    assert not {"warmup_steps", "cooldown_steps"} & set(yaml.safe_load(export(record))["provenance"])
+    with pytest.raises(ScheduleError, match="do not both fit into total_steps=100"):
+        export(record, "torch")
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_every_format_tells_the_provenance(make_record: MakeRecord, file_format: str) -> None:
     text = export(Source.of_record(make_record(study="mine", trial=4, value=0.25), [1, 2]), file_format)
@@ -225,6 +233,9 @@ def test_a_format_that_counts_in_steps_needs_them(make_record: MakeRecord, file_
         ),
         file_format,
     )
+    odd = Source(in_epochs, 100, {"dataset_size": "many", "batch_size": 30})
+    with pytest.raises(ScheduleError, match=r"warmup_epochs=0\.5 has no length in steps"):
+        export(odd, file_format)
     with pytest.raises(ScheduleError, match="warmup_steps=17 must be less than total_steps=10"):
         export(Schedule(initial_lr=0.1, warmup_steps=17), file_format, total_steps=10)
 
