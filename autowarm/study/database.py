@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import optuna
 import sqlalchemy
@@ -22,6 +22,7 @@ from autowarm.settings import DATABASE
 # The user attribute of an Optuna trial that holds its record.
 RECORD = "record"
 Storage: TypeAlias = RDBStorage
+T = TypeVar("T")
 # A writer waits that long for another one before SQLite gives up.
 _BUSY_SECONDS = 60
 _NO_URL = "(not a database URL)"
@@ -30,6 +31,7 @@ _UNREAD = "cannot be read (a password with :, /, @ or { in it must be percent-en
 _FAILURES = (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError)
 # How long others that make the same database at the same time may take.
 _MAKING_SECONDS = 30.0
+_IN_THE_WAY = ("already exists", "database is locked")
 # What SQLite says to a reader of a database that is not made yet.
 _UNMADE = ("no such table", "attempt to write a readonly database")
 
@@ -117,13 +119,10 @@ def records_of(trials: Iterable[FrozenTrial], *, where: str) -> list[TrialRecord
 def _open(given: str | None, out: Path) -> Storage:
     url = given
     try:
-        if url is None:
-            path = out / DATABASE
-            with closing(sqlite3.connect(path)) as connection:
-                # a write-ahead log commits several times faster, and a dashboard may read meanwhile
-                connection.execute("PRAGMA journal_mode=WAL")
-            url = _sqlite_url(path)
-        return _made(url)
+        if url is not None:
+            return _patiently(lambda: _made(url))
+        _patiently(lambda: _log_ahead(out / DATABASE))
+        return _patiently(lambda: _made(_sqlite_url(out / DATABASE)))
     # RuntimeError: tables of another Optuna; ValueError, LookupError: no URL, and the message may hold the password
     except (*_FAILURES, ImportError, OSError, RuntimeError, ValueError, LookupError) as e:
         if isinstance(e, ValueError | LookupError) or without_password(given) == _NO_URL:
@@ -140,21 +139,34 @@ def _sqlite_url(path: Path, *, read_only: bool = False) -> str:
     return f"sqlite:///{path.absolute().as_uri().replace('%', '%25')}?{mode}uri=true"
 
 
+def _log_ahead(path: Path) -> None:
+    """Make an SQLite file where there is none, and let it commit to a write-ahead log.
+
+    That is several times faster, and a dashboard may read meanwhile.
+    """
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
 def _made(url: str) -> Storage:
-    """Open a database, and make its tables where there are none.
+    options = {"connect_args": {"timeout": _BUSY_SECONDS}} if url.startswith("sqlite") else {}
+    return RDBStorage(url, engine_kwargs=options)
+
+
+def _patiently(make: Callable[[], T]) -> T:
+    """Make a part of a database, again where others that make it at the same time were in the way.
 
     Optuna's own making fails for all but one of those that begin it at once (a table exists already, a version is
-    entered twice); what is there then is gone on with.
+    entered twice); what is there then is gone on with. SQLite does not wait for its turn to change the kind of its log.
     """
-    options = {"connect_args": {"timeout": _BUSY_SECONDS}} if url.startswith("sqlite") else {}
     deadline = time.monotonic() + _MAKING_SECONDS
     while True:
         try:
-            return RDBStorage(url, engine_kwargs=dict(options))
-        except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as e:
+            return make()
+        except (sqlite3.Error, sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as e:
             cause = e.__cause__ if isinstance(e, optuna.exceptions.StorageInternalError) else e
-            others = isinstance(cause, sqlalchemy.exc.IntegrityError) or "already exists" in str(cause)
-            if not others or time.monotonic() > deadline:
+            in_the_way = isinstance(cause, sqlalchemy.exc.IntegrityError) or any(w in str(cause) for w in _IN_THE_WAY)
+            if not in_the_way or time.monotonic() > deadline:
                 raise
         time.sleep(random.uniform(0.05, 0.2))
 
