@@ -4,7 +4,7 @@ BIN := .venv/bin
 # two threads, whatever the machine: results repeat, and neighbours are left in peace
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test test-all check format clean
+.PHONY: demo examples test test-all check format clean
 .DEFAULT_GOAL := test
 
 .venv/ready: pyproject.toml constraints.txt
@@ -14,14 +14,24 @@ export OMP_NUM_THREADS ?= 2
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+.venv-examples/ready: pyproject.toml constraints-examples.txt
+	$(PYTHON) -m venv .venv-examples
+	.venv-examples/bin/pip install --quiet --disable-pip-version-check --constraint constraints-examples.txt torch==2.13.0
+	.venv-examples/bin/pip install --quiet --disable-pip-version-check --constraint constraints-examples.txt \
+		--editable '.[examples]' pytest hypothesis
+	touch $@
+
 demo: .venv/ready  ## tune the warmup of a small character GPT (2 to 3 minutes on 2 cores)
 	$(BIN)/autowarm demo
+
+examples: .venv-examples/ready  ## what the studies of other people's modules run in, e.g. weather_tft
 
 test: .venv/ready  ## the fast tests
 	$(BIN)/python -m pytest -q -m "not slow and not gpu"
 
-test-all: .venv/ready  ## every test this machine can run
+test-all: .venv/ready .venv-examples/ready  ## every test this machine can run
 	$(BIN)/python -m pytest -q
+	.venv-examples/bin/python -m pytest -q tests/studies/test_examples.py
 
 check: .venv/ready  ## lint, format, types and layers
 	$(BIN)/ruff check .
@@ -34,4 +44,4 @@ format: .venv/ready
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-examples .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
