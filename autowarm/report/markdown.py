@@ -133,7 +133,7 @@ def _repeated(records: Sequence[TrialRecord]) -> list[str]:
         values = [r.value for r in runs if has_value(r) and r.value is not None]
         mean = f"{statistics.fmean(values):.5g}" if values else "-"
         spread = f"{statistics.stdev(values):.2g}" if len(values) > 1 else "-"
-        seeds = ", ".join(str(r.seed) for r in runs)
+        seeds = ", ".join(map(str, sorted(r.seed for r in runs)))
         rows.append((words, role, horizon_words(horizon), mean, spread, seeds, _counts(spend(runs).outcomes)))
     header = ("schedule", "role", "horizon", "mean", "standard deviation", "seeds", "outcomes")
     return _table(header, rows) if rows else []
