@@ -60,7 +60,7 @@ class SeveralProcesses(JobError):  # noqa: N818 - no error where the owner start
 def run_trial(spec: TrainingSpec, link: Link | None = None) -> TrialResult:
     """Train a schedule (or the job's own scheduler) to its end and return what it left behind.
 
-    Whatever the job raises ends as a FAILED result with its traceback; nothing is raised.
+    Whatever the job raises before its last rung ends as a FAILED result with its traceback; nothing is raised.
 
     Args:
         spec: what to train; `total_steps` and `rungs` are given.
@@ -80,7 +80,10 @@ def run_trial(spec: TrainingSpec, link: Link | None = None) -> TrialResult:
     except JobError as e:
         reason = str(e)
     except Exception as e:  # noqa: BLE001 - a user's training may raise anything, and costs one trial
-        reason, error = _last_line(e), traceback.format_exc()
+        # what a job does after its last step (reading the checkpoint that trials leave out) is not its schedule's fault
+        outcome, reason = watcher.verdict()
+        if outcome == "FAILED":
+            reason, error = _last_line(e), traceback.format_exc()
     return TrialResult(
         outcome=outcome,
         value=watcher.rungs[-1][1] if outcome == "COMPLETE" else None,

@@ -13,7 +13,7 @@ def pins(file: str) -> dict[str, str]:
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     found = [line.split("==") for line in lines if line and not line.startswith("#")]
     assert all(len(pin) == 2 for pin in found), "each line is one exact version"
-    named = {canonicalize_name(name): version for name, version in found}
+    named: dict[str, str] = {canonicalize_name(name): version for name, version in found}
     assert len(named) == len(found), "each package once"
     return named
 

@@ -188,6 +188,17 @@ def test_a_trial_that_diverges_is_stopped_early() -> None:
     assert result.value is None
 
 
+def test_what_a_job_does_after_its_last_step_is_not_the_schedules_fault() -> None:
+    class ReadsItsCheckpoint(jobs.Regression):
+        def on_train_end(self) -> None:
+            # trials save nothing
+            print(self.trainer.checkpoint_callback.best_model_path)  # type: ignore[union-attr]
+
+    result = run_trial(spec_of(lambda: jobs.build(module=ReadsItsCheckpoint())))
+    whole = run_trial(spec_of(jobs.build))
+    assert (result.outcome, result.value, result.rungs) == ("COMPLETE", whole.value, whole.rungs), result
+
+
 def test_a_training_that_raises_is_failed_with_its_traceback() -> None:
     result = run_trial(spec_of(jobs.raises))
     assert result.outcome == "FAILED"
