@@ -105,7 +105,9 @@ class Collator:
     def __call__(self, examples: list[tuple[str, int]]) -> BatchEncoding:
         """Return token ids and masks of shape (batch, tokens), and labels of shape (batch,)."""
         texts, labels = zip(*examples, strict=True)
-        batch = self.tokenizer(list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        batch: BatchEncoding = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
+        )
         batch["labels"] = torch.tensor(labels)
         return batch
 
