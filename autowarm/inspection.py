@@ -16,7 +16,8 @@ from autowarm.adapters.torch import ScheduleLR
 from autowarm.errors import JobError
 from autowarm.job import NEVER, Training, trainer_keywords
 from autowarm.specs import JobInfo, TrainingSpec
-from autowarm.trial import Ended, fit, limit_epochs, means, metric, prepare
+from autowarm.trial import fit, prepare
+from autowarm.watcher import Ended, limit_epochs, means, metric
 
 # Enough for a median time a step; a slow training stops after the time instead.
 _STEPS = 12

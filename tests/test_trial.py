@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Subset
 from autowarm import Schedule, Training
 from autowarm.pruning import rungs_of
 from autowarm.specs import JobSpec, Link, TrainingSpec, TrialResult
-from autowarm.trial import Watcher, fit, prepare, run_trial
+from autowarm.trial import fit, prepare, run_trial
+from autowarm.watcher import Watcher
 
 SCHEDULE = Schedule(initial_lr=0.1, warmup_ratio=0.1, decay="linear")
 

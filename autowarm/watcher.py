@@ -1,0 +1,242 @@
+"""What sits in a training: it steers the learning rate, watches the losses, validates at rungs, and hears the owner."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.types import LRSchedulerConfig
+from torch.optim import Optimizer
+
+from autowarm.adapters.run_length import epochs_for
+from autowarm.adapters.steering import Steering
+from autowarm.adapters.takeover import disturbance
+from autowarm.divergence import DivergenceGuard
+from autowarm.errors import JobError
+from autowarm.job import NEVER
+from autowarm.record import Outcome
+from autowarm.specs import Link, TrainingSpec
+
+# Points of the thinned training curve and gradient norm that a record keeps.
+CURVE_POINTS = 100
+# How often a training tells where it is, at most.
+_PROGRESS_SECONDS = 0.2
+
+
+class Ended(Exception):  # noqa: N818 - an ending, not an error
+    """Ends a fit at once.
+
+    `trainer.should_stop` would run one more validation and wait for `min_steps`.
+    """
+
+    def __init__(self, outcome: Outcome | None, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+        self.reason = reason
+
+
+class Watcher(Callback):
+    """Steers and watches one training: its schedule, its losses, its rungs, and what its owner says.
+
+    One callback does it all: Lightning calls every hook of every callback at every step.
+
+    Attributes:
+        step: optimizer steps done.
+        rungs: (step, monitored metric).
+        train_curve: (step, mean training loss since the point before).
+        grad_norms: (step, L2 norm of all gradients before clipping).
+        val_batches: validation batches done.
+    """
+
+    def __init__(self, spec: TrainingSpec, link: Link) -> None:
+        # a trial's horizon and metric are known
+        assert spec.total_steps is not None  # noqa: S101
+        assert spec.monitor is not None  # noqa: S101
+        self.spec = spec
+        self.monitor = spec.monitor
+        self.link = link
+        self.guard = DivergenceGuard()
+        self.step = 0
+        self.rungs: list[tuple[int, float]] = []
+        self.train_curve: list[tuple[int, float]] = []
+        self.grad_norms: list[tuple[int, float]] = []
+        self.val_batches = 0
+        points = min(CURVE_POINTS, spec.total_steps)
+        self._curve_steps = {round(i * spec.total_steps / points) for i in range(1, points + 1)}
+        self._rungs_left = list(reversed(spec.rungs))
+        self._micro_losses: list[float] = []
+        self._losses: list[float] = []
+        self._told = 0.0
+        self._due = False
+        self._plateaus: list[LRSchedulerConfig] = []
+        self._steering = Steering(spec.schedule, spec.total_steps) if spec.schedule is not None else None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Tell the job how many epochs it runs, before it makes its optimizer and scheduler."""
+        limit_epochs(trainer, pl_module, self.spec.total_steps)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the trial's schedule in the place of the job's."""
+        if self._steering is not None:
+            self._steering.on_fit_start(trainer, pl_module)
+        self._plateaus = [c for c in trainer.strategy.lr_scheduler_configs if c.reduce_on_plateau]
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Check the learning rate, and keep the gradient norm of the steps that the curve keeps."""
+        if self._steering is not None and self._steering.scheduler is not None:
+            words = disturbance(trainer, self._steering.scheduler)
+            if words is not None:
+                raise JobError(words)
+        step = self.step + 1
+        if step in self._curve_steps:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            # a sparse gradient has no norm that torch would compute
+            gradients = [p.grad for p in parameters if p.grad is not None and not p.grad.is_sparse]
+            norm = torch.nn.utils.get_total_norm(gradients)
+            self.grad_norms.append((step, float(norm)))
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Watch the loss of a finished optimizer step, and validate where it is a rung."""
+        # Lightning validates after this hook where its count of batches is a multiple of this.
+        trainer.val_check_batch = 1 if self._awaited(trainer, batch_idx) else NEVER
+        loss = _loss_of(outputs)
+        if loss is not None:
+            # Lightning has divided the loss by the number of batches it accumulates
+            self._micro_losses.append(loss * trainer.accumulate_grad_batches)
+        if trainer.global_step == self.step:
+            return
+        self.step = trainer.global_step
+        self._watch_losses(trainer)
+        if self._rungs_left and self.step >= self._rungs_left[-1]:
+            self._rungs_left.pop()
+            self._due = True
+            if trainer.enable_validation:
+                trainer.val_check_batch = 1
+            else:
+                self._report(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on for another epoch where steps are left: a loader may have become shorter on its way."""
+        if self.step < self.spec.total_steps and trainer.max_epochs == trainer.current_epoch + 1:  # type: ignore[operator]
+            trainer.fit_loop.max_epochs = trainer.max_epochs + 1
+
+    def on_validation_batch_end(self, *_args: Any, **_keywords: Any) -> None:
+        """Count the cost."""
+        self.val_batches += 1
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the rung, if it is one."""
+        if self._due:
+            self._report(trainer)
+
+    def verdict(self) -> tuple[Outcome, str | None]:
+        """Return outcome and reason of a fit that ended by itself."""
+        total = self.spec.total_steps
+        if self.step != total:
+            return "FAILED", (
+                f"the training ended by itself after {self.step} of {total} steps: "
+                "is there data, and does the job stop itself?"
+            )
+        if not self.rungs or self.rungs[-1][0] != total:
+            return "FAILED", f"{self.monitor!r} was not logged at the end of the training"
+        if not _finite(self.rungs[-1][1]):
+            return "DIVERGED", f"{self.monitor} is {self.rungs[-1][1]} at the end"
+        return "COMPLETE", None
+
+    def _watch_losses(self, trainer: Trainer) -> None:
+        known = bool(self._micro_losses)
+        loss = statistics.fmean(self._micro_losses) if known else 0.0
+        self._micro_losses.clear()
+        # every process of a training must end at the same step, or the others wait for it forever
+        loss, stopped, share = means(trainer, loss, self.link.stopped(), known)
+        if stopped:
+            raise Ended(None, "told to stop")
+        if not share:
+            return
+        loss /= share
+        self._losses.append(loss)
+        if self.step in self._curve_steps:
+            self.train_curve.append((self.step, statistics.fmean(self._losses)))
+            self._losses.clear()
+        reason = self.guard.update(self.step, loss)
+        if reason is not None:
+            raise Ended("DIVERGED", reason)
+        now = time.monotonic()
+        if now - self._told > _PROGRESS_SECONDS:
+            self._told = now
+            self.link.progress(self.step, loss)
+
+    def _awaited(self, trainer: Trainer, batch_idx: int) -> bool:
+        """Tell whether the job's own ReduceLROnPlateau decides after this batch, and may need a validation to."""
+        for config in self._plateaus:
+            epoch_ends = config.interval == "epoch" and trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+            if epoch_ends or (config.interval == "step" and (batch_idx + 1) % config.frequency == 0):
+                return trainer.enable_validation
+        return False
+
+    def _report(self, trainer: Trainer) -> None:
+        self._due = False
+        (value,) = means(trainer, metric(trainer, self.monitor))
+        self.rungs.append((self.step, value))
+        last = self.step == self.spec.total_steps
+        reason = self.link.rung(self.step, value)
+        if trainer.world_size > 1:
+            # the first process is the one with an owner
+            reason = trainer.strategy.broadcast(reason)
+        if reason is not None and not last:
+            raise Ended("PRUNED", reason)
+
+
+def limit_epochs(trainer: Trainer, module: LightningModule, total_steps: int | None) -> None:
+    """Set a run of `total_steps` to as many epochs as it takes: jobs compute their own schedules from `max_epochs`.
+
+    Where they cannot be known before the training (unsized data, loaders of the module), the epochs stay unlimited.
+    """
+    source = getattr(trainer.fit_loop._data_source, "instance", None)  # noqa: SLF001 - Lightning names none
+    # the loaders of a module may need its own setup
+    if total_steps is None or source is None or source is module:
+        return
+    epochs = epochs_for(trainer, total_steps)
+    if epochs is not None:
+        trainer.fit_loop.max_epochs = epochs
+
+
+def metric(trainer: Trainer, monitor: str) -> float:
+    """Return the monitored metric as it was last logged.
+
+    Raises:
+        JobError: it was not logged; lists what was.
+    """
+    metrics = trainer.callback_metrics
+    if monitor not in metrics:
+        logged = ", ".join(sorted(metrics)) or "nothing"
+        raise JobError(f"monitor {monitor!r} is never logged by the job; it logs {logged}")
+    return float(metrics[monitor])
+
+
+def _loss_of(outputs: Any) -> float | None:
+    loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+    return float(loss) if isinstance(loss, torch.Tensor) else None
+
+
+def _finite(value: float) -> bool:
+    return value - value == 0.0
+
+
+def means(trainer: Trainer, *values: float) -> list[float]:
+    """Return the means of some values over the processes of a training: what is decided by them, all decide alike."""
+    if trainer.world_size == 1:
+        return list(values)
+    tensor = torch.tensor(values, dtype=torch.float64, device=trainer.strategy.root_device)
+    return cast("list[float]", trainer.strategy.reduce(tensor, reduce_op="mean").tolist())
