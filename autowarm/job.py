@@ -207,6 +207,11 @@ def import_object(path: str, what: str) -> Any:
             f"{what} {path!r} does not import: there is no module {e.name!r} here. "
             "Run from the folder that holds it, or install its package"
         ) from None
+    except SystemExit:
+        raise JobError(
+            f"{what} {path!r} does not import: the module {module_name} runs a command line when it is imported. "
+            "Put that under: if __name__ == '__main__'"
+        ) from None
     try:
         return getattr(module, name)
     except AttributeError:

@@ -179,3 +179,12 @@ def test_callbacks_are_kept_by_name_or_all_of_them(tmp_path: Path) -> None:
     assert keywords["enable_checkpointing"] is True
     assert dropped == ("EarlyStopping",)
     assert trainer_keywords({"callbacks": callbacks}, keep_callbacks=True)[0]["callbacks"] == callbacks
+
+
+def test_a_module_that_runs_a_command_line_when_it_is_imported_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "unguarded.py").write_text("import sys\nsys.exit(2)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(JobError, match="unguarded runs a command line when it is imported"):
+        import_object("unguarded:Model", "model_class")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from autowarm import load_schedule
+from autowarm import Schedule, load_schedule
+from autowarm.export import export as export_text
 
 TRAIN = """
 import torch
@@ -74,14 +76,11 @@ optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 0.003, weight_decay: 
 lr_scheduler: {class_path: torch.optim.lr_scheduler.CosineAnnealingLR, init_args: {T_max: 4}}
 ckpt_path: null
 """
-STUDY = """
-name: mine
-job: {config: config.yaml, model_class: train.Classifier, data_class: train.Blobs}
-monitor: val/loss
-n_trials: 3
-confirm_seeds: 0
-space: {initial_lr: {low: 1e-4, high: 1e-1}, warmup_ratio: {low: 0, high: 0.3}, decay: [linear, cosine]}
-"""
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+_SECTION = README.partition("## Use it in your training")[2]
+# the study file and the commands of the README; fewer trials, since it is the way that is tested
+STUDY = _SECTION.partition("```yaml\n")[2].partition("```")[0].replace("n_trials: 20", "n_trials: 3\nconfirm_seeds: 0")
+COMMANDS = _SECTION.partition("```bash\n")[2].partition("```")[0].splitlines()
 # 20 batches an epoch, three a step, four epochs
 STEPS = 28
 
@@ -94,35 +93,37 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(project: Path, *command: str) -> str:
+def run(project: Path, command: str) -> str:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=project,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    program, *arguments = shlex.split(command)
+    words = [sys.executable, "-m", "autowarm", *arguments] if program == "autowarm" else [sys.executable, *arguments]
+    done = subprocess.run(words, cwd=project, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
 
 @pytest.mark.slow
-def test_three_commands_tune_export_and_train_with_the_result(project: Path) -> None:
-    said = run(project, "-m", "autowarm", "tune", "study.yaml")
+def test_the_three_commands_of_the_readme_tune_export_and_train_with_the_result(project: Path) -> None:
+    tune, export, train = COMMANDS
+    said = run(project, tune)
     assert "trials run without the job's ModelCheckpoint, EarlyStopping, LearningRateMonitor, CSVLogger" in said
     assert "trials set the job's own scheduler (CosineAnnealingLR) aside" in said
     assert not (project / "logs").exists(), "trials log nothing"
     assert (project / "config.yaml").read_text() == CONFIG
-    run(project, "-m", "autowarm", "export", "studies/mine", "--format", "lightning", "-o", "tuned.yaml")
-    said = run(project, "train.py", "fit", "--config", "config.yaml", "--config", "tuned.yaml")
-    assert "own scheduler (CosineAnnealingLR) is set aside" in said
-    run(project, "-m", "autowarm", "export", "studies/mine", "--format", "yaml", "-o", "best.yaml")
+    run(project, export)
+    assert "own scheduler (CosineAnnealingLR) is set aside" in run(project, train)
+    run(project, "autowarm export studies/mine -o best.yaml")
     expected = load_schedule(project / "best.yaml").lrs(total_steps=STEPS)
     metrics = pd.read_csv(project / "logs/lightning_logs/version_0/metrics.csv")
-    lrs = metrics["lr-AdamW"].dropna().to_numpy()
-    # LearningRateMonitor logs the lr of each step's last batch; early stopping may end the run before its time
-    assert len(lrs) >= STEPS // 2
-    assert [pytest.approx(lr, rel=1e-5) for lr in dict.fromkeys(lrs)] == list(expected[: len(dict.fromkeys(lrs))])
+    # LearningRateMonitor logs the lr of each batch; early stopping may end the run before its time
+    lrs = list(dict.fromkeys(metrics["lr-AdamW"].dropna()))
+    assert len(lrs) >= STEPS // 4
+    assert lrs == pytest.approx(expected[: len(lrs)].tolist(), rel=1e-5)
+    run(project, "autowarm show best.yaml --job study.yaml")
+
+
+@pytest.mark.slow
+def test_an_overlay_before_the_users_file_is_lost(project: Path) -> None:
+    (project / "tuned.yaml").write_text(export_text(Schedule(initial_lr=0.5), "lightning"))
+    said = run(project, "python train.py fit --config tuned.yaml --config config.yaml")
+    assert "set aside" not in said, "which is what the overlay and the README warn of"
