@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -108,30 +107,3 @@ def test_a_study_of_such_a_file_runs_in_processes_of_its_own(tmp_path: Path) -> 
         out=tmp_path / "out",
     )
     assert [r.outcome for r in result.records if r.role == "search"] == ["COMPLETE", "COMPLETE"]
-
-
-SCRIPT = """
-from pytorch_lightning.cli import LightningCLI
-import sample_pl_jobs
-LightningCLI(sample_pl_jobs.Regression, sample_pl_jobs.Data, save_config_callback=None)
-"""
-OVERLAY = f"""
-trainer:
-  callbacks+:
-    - class_path: autowarm.adapters.pytorch_lightning.TunedSchedule
-      init_args: {{schedule: {SCHEDULE.to_dict()}}}
-"""
-USER_YAML = """
-trainer: {max_epochs: 1, accelerator: cpu, logger: false, enable_checkpointing: false, enable_progress_bar: false}
-"""
-
-
-def test_an_overlay_steers_a_command_line_of_that_package(tmp_path: Path) -> None:
-    (tmp_path / "train.py").write_text(SCRIPT)
-    (tmp_path / "user.yaml").write_text(USER_YAML)
-    (tmp_path / "best.yaml").write_text(OVERLAY)
-    command = [sys.executable, "train.py", "fit", "--config", "user.yaml", "--config", "best.yaml"]
-    paths = {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin"}
-    done = subprocess.run(command, cwd=tmp_path, env=paths, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "own scheduler (StepLR) is set aside" in done.stderr
