@@ -35,7 +35,8 @@ def summary(records: Sequence[TrialRecord], out: Path, bounds: Bounds | None = N
             seeds = ", ".join(map(str, comparison.seeds))
             lines += [f"  trained anew on seed {seeds}, which the search has not seen:"]
             for who, values, words in (
-                ("today", comparison.today_values, comparison.today),
+                # the label of a baseline that is no Schedule says "today" itself
+                ("today", comparison.today_values, comparison.today.removeprefix("today: ")),
                 ("tuned", comparison.tuned_values, comparison.tuned),
             ):
                 shown = ", ".join(f"{value:.4f}" for value in values)
