@@ -11,13 +11,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
 from autowarm.adapters.run_length import epochs_for, steps_in, steps_per_epoch_of, total_steps_of
-from autowarm.adapters.takeover import the_optimizer
+from autowarm.adapters.takeover import steps_by_itself, the_optimizer
 from autowarm.adapters.torch import ScheduleLR
 from autowarm.errors import JobError
 from autowarm.job import NEVER, Training, trainer_keywords
 from autowarm.specs import JobInfo, TrainingSpec
 from autowarm.trial import fit, prepare
-from autowarm.watcher import Ended, limit_epochs, means, metric
+from autowarm.watcher import Ended, limit_epochs, means, metric, validates
 
 # Enough for a median time a step; a slow training stops after the time instead.
 _STEPS = 12
@@ -87,6 +87,9 @@ class _Inspector(Callback):
         self._val_batches = 0
         self._facts: dict[str, Any] = {}
         self._scheduler: Any = None
+        # names of the job's schedulers, unless they are ours
+        self.own_scheduler: str | None = None
+        self._foreseeable = True
         # the step that an epoch ends at -> how many epochs are over then
         self._epoch_ends: dict[int, int] | None = None
         self._optimizer: Optimizer | None = None
@@ -99,6 +102,10 @@ class _Inspector(Callback):
         self.total_steps = self.spec.total_steps or total_steps_of(trainer)
         configs = trainer.strategy.lr_scheduler_configs
         self._scheduler = configs[0] if configs else None
+        names = ", ".join(type(c.scheduler).__name__ for c in configs if not isinstance(c.scheduler, ScheduleLR))
+        self.own_scheduler = names or None
+        # what several do together, or a module by its own code, only training can tell
+        self._foreseeable = len(configs) <= 1 and not (configs and steps_by_itself(pl_module))
         # at the end of an epoch it would ask for a metric that no validation has logged yet
         trainer.strategy.lr_scheduler_configs = [c for c in configs if not c.reduce_on_plateau]
         per_epoch = None
@@ -129,7 +136,7 @@ class _Inspector(Callback):
         self._times.append(time.monotonic())
         enough = len(self._times) >= min(_STEPS, self.total_steps) or self._times[-1] - self._times[0] > _SECONDS
         if any(means(trainer, enough)):
-            if trainer.enable_validation:
+            if validates(trainer):
                 trainer.val_check_batch = 1
                 self._validation_seconds = -time.monotonic()
             else:
@@ -147,12 +154,6 @@ class _Inspector(Callback):
             metric(trainer, self.spec.monitor)
         raise Ended(None, "seen enough")
 
-    @property
-    def own_scheduler(self) -> str | None:
-        """Name of the job's scheduler, unless it is one of ours."""
-        scheduler = self._scheduler and self._scheduler.scheduler
-        return type(scheduler).__name__ if scheduler is not None and not isinstance(scheduler, ScheduleLR) else None
-
     def info(self, seconds: float, notices: tuple[str, ...]) -> JobInfo:
         steps = [b - a for a, b in zip(self._times, self._times[1:], strict=False)]
         # the first steps of a process pay for allocations and imports
@@ -166,17 +167,23 @@ class _Inspector(Callback):
             validation_seconds=self._validation_seconds,
             fixed_seconds=max(0.0, seconds - len(self._times) * step_seconds - self._validation_seconds),
             lrs=self._lr_curve(),
-            scheduler=type(scheduler).__name__ if scheduler is not None else None,
+            scheduler=self.own_scheduler or (type(scheduler).__name__ if ours else self._own_code()),
             schedule=scheduler.schedule if ours else None,
             notices=notices,
             seen_lrs=tuple(self.lrs),
             **self._facts,
         )
 
+    def _own_code(self) -> str | None:
+        """Name what a job without a scheduler steers its learning rate by, where it does."""
+        return "its own code" if self._scheduler is None and len(set(self.lrs)) > 1 else None
+
     def _lr_curve(self) -> tuple[float, ...] | None:
         """Step the job's scheduler through the whole run, where it needs no metric for it."""
         config, optimizer = self._scheduler, self._optimizer
         assert optimizer is not None  # noqa: S101 - the fit has started
+        if not self._foreseeable or self._own_code() is not None:
+            return None
         if config is None:
             return (self.lrs[0],) * self.total_steps
         by_step = config.interval == "step" and config.frequency == 1

@@ -164,8 +164,10 @@ def _has_own_loader(module: LightningModule) -> bool:
 
 def package_of(module_class: type) -> str:
     """Return which of Lightning's two packages a class comes from: their modules, Trainers and callbacks do not mix."""
-    homes = {base.__module__.partition(".")[0] for base in module_class.__mro__}
-    return "pytorch_lightning" if "pytorch_lightning" in homes else "lightning.pytorch"
+    # the first one decides: a mixin of the other package may come with it
+    names = ("LightningModule", "LightningCLI")
+    home = next((base.__module__ for base in module_class.__mro__ if base.__name__ in names), "")
+    return "pytorch_lightning" if home.startswith("pytorch_lightning.") else "lightning.pytorch"
 
 
 def _package_of(spec: JobSpec, model_class: type | None) -> str:

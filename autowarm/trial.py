@@ -18,6 +18,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
+from autowarm.adapters.steering import Steering
 from autowarm.errors import AutowarmError, JobError
 from autowarm.job import Training, build, package_of, trainer_keywords
 from autowarm.record import Outcome
@@ -99,7 +100,9 @@ def fit(
         limits: keywords that limit the run; default: `max_steps` and nothing else.
     """
     keywords, _ = trainer_keywords(training.trainer, keep_callbacks=spec.keep_callbacks)
-    keywords["callbacks"] = [*keywords["callbacks"], *callbacks]
+    # a schedule that the job brings itself is what is searched; a look and a baseline are at the job as it is
+    theirs = [c for c in keywords["callbacks"] if spec.schedule is None or not isinstance(c, Steering)]
+    keywords["callbacks"] = [*theirs, *callbacks]
     keywords |= limits or {"max_steps": spec.total_steps, "max_epochs": -1}
     with tempfile.TemporaryDirectory(prefix="autowarm-") as folder:
         trainer_class = _trainer_class(training.module)
@@ -111,15 +114,14 @@ def fit(
 
 
 def _check_processes(trainer: Trainer, spec: TrainingSpec) -> None:
-    if trainer.world_size == 1:
-        return
     if trainer.num_nodes > 1:
         raise JobError("the job's trainer asks for several nodes, and trials run on this machine: set num_nodes: 1")
-    launcher = type(trainer.strategy.launcher).__name__
-    if launcher != "_SubprocessScriptLauncher":
+    launcher = trainer.strategy.launcher
+    # by name: each of the two packages has its own; one that forks does so for a single device, too
+    if launcher is not None and type(launcher).__name__ != "_SubprocessScriptLauncher":
         raise JobError(
-            f"the job's strategy ({type(trainer.strategy).__name__} by {launcher}) starts its processes in a way that "
-            "trials cannot: set strategy: ddp, or devices: 1, in the file that is tuned"
+            f"the job's strategy ({type(trainer.strategy).__name__} by {type(launcher).__name__}) starts processes in "
+            "a way that trials cannot: set strategy: ddp (or auto, for one device) in the file that is tuned"
         )
     if trainer.world_size != spec.processes:
         raise SeveralProcesses(trainer.world_size)
@@ -127,7 +129,9 @@ def _check_processes(trainer: Trainer, spec: TrainingSpec) -> None:
 
 def _trainer_class(module: object) -> type[Trainer]:
     """Return the Trainer of the package that the module comes from: modules of the two do not mix."""
-    trainer_class = importlib.import_module(package_of(type(module))).Trainer
+    # torch.compile wraps a module in one without a home
+    module_class = type(getattr(module, "_orig_mod", module))
+    trainer_class = importlib.import_module(package_of(module_class)).Trainer
     return cast("type[Trainer]", trainer_class)
 
 

@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 
 from autowarm.adapters.run_length import epochs_for
 from autowarm.adapters.steering import Steering
-from autowarm.adapters.takeover import disturbance
 from autowarm.divergence import DivergenceGuard
 from autowarm.errors import JobError
 from autowarm.job import NEVER
@@ -86,11 +85,7 @@ class Watcher(Callback):
         self._plateaus = [c for c in trainer.strategy.lr_scheduler_configs if c.reduce_on_plateau]
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Check the learning rate, and keep the gradient norm of the steps that the curve keeps."""
-        if self._steering is not None and self._steering.scheduler is not None:
-            words = disturbance(trainer, self._steering.scheduler)
-            if words is not None:
-                raise JobError(words)
+        """Keep the gradient norm of the steps that the curve keeps."""
         step = self.step + 1
         if step in self._curve_steps:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -121,7 +116,7 @@ class Watcher(Callback):
         if self._rungs_left and self.step >= self._rungs_left[-1]:
             self._rungs_left.pop()
             self._due = True
-            if trainer.enable_validation:
+            if validates(trainer):
                 trainer.val_check_batch = 1
             else:
                 self._report(trainer)
@@ -159,9 +154,12 @@ class Watcher(Callback):
         loss = statistics.fmean(self._micro_losses) if known else 0.0
         self._micro_losses.clear()
         # every process of a training must end at the same step, or the others wait for it forever
-        loss, stopped, share = means(trainer, loss, self.link.stopped(), known)
+        disturbed = self._steering.disturbed if self._steering is not None else None
+        loss, stopped, share, wrong = means(trainer, loss, self.link.stopped(), known, disturbed is not None)
         if stopped:
             raise Ended(None, "told to stop")
+        if wrong:
+            raise JobError(disturbed or "another process of the training used a learning rate of its own")
         if not share:
             return
         loss /= share
@@ -182,12 +180,12 @@ class Watcher(Callback):
         for config in self._plateaus:
             epoch_ends = config.interval == "epoch" and trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
             if epoch_ends or (config.interval == "step" and (batch_idx + 1) % config.frequency == 0):
-                return trainer.enable_validation
+                return validates(trainer)
         return False
 
     def _report(self, trainer: Trainer) -> None:
         self._due = False
-        (value,) = means(trainer, metric(trainer, self.monitor))
+        value = metric(trainer, self.monitor)
         self.rungs.append((self.step, value))
         last = self.step == self.spec.total_steps
         reason = self.link.rung(self.step, value)
@@ -213,16 +211,23 @@ def limit_epochs(trainer: Trainer, module: LightningModule, total_steps: int | N
 
 
 def metric(trainer: Trainer, monitor: str) -> float:
-    """Return the monitored metric as it was last logged.
+    """Return the monitored metric as it was last logged; the mean over the processes that logged it.
 
     Raises:
-        JobError: it was not logged; lists what was.
+        JobError: no process has logged it; lists what was.
     """
     metrics = trainer.callback_metrics
-    if monitor not in metrics:
+    known = monitor in metrics
+    value, share = means(trainer, float(metrics[monitor]) if known else 0.0, known)
+    if not share:
         logged = ", ".join(sorted(metrics)) or "nothing"
         raise JobError(f"monitor {monitor!r} is never logged by the job; it logs {logged}")
-    return float(metrics[monitor])
+    return value / share
+
+
+def validates(trainer: Trainer) -> bool:
+    """Tell whether the job validates, on data that is not empty."""
+    return trainer.enable_validation and any(batches > 0 for batches in trainer.num_val_batches)
 
 
 def _loss_of(outputs: Any) -> float | None:

@@ -125,3 +125,45 @@ def test_a_metric_that_is_never_logged_lists_what_is() -> None:
 def test_what_one_schedule_cannot_steer_is_refused(module: Any, why: str) -> None:
     with pytest.raises(JobError, match=why):
         look(lambda: jobs.build(module=module()))
+
+
+class Several(jobs.Regression):
+    """Has a learning rate that only training can tell: two schedulers, its own stepping, or its own code."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.02)
+        schedulers = torch.optim.lr_scheduler
+        cosine = {"scheduler": schedulers.CosineAnnealingLR(optimizer, T_max=40), "interval": "step"}
+        if self.kind == "code":
+            return optimizer
+        return [optimizer], [cosine, schedulers.ExponentialLR(optimizer, 0.5)] if self.kind == "two" else [cosine]
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        if self.kind == "code":
+            self.trainer.optimizers[0].param_groups[0]["lr"] = 0.02 / (1 + self.global_step)
+
+
+class EveryOther(Several):
+    """Steps its scheduler every other time."""
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        if self.global_step % 2:
+            scheduler.step()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (lambda: Several("two"), "CosineAnnealingLR, ExponentialLR"),
+        (lambda: EveryOther("one"), "CosineAnnealingLR"),
+        (lambda: Several("code"), "its own code"),
+    ],
+)
+def test_what_only_training_can_tell_is_not_guessed(module: Callable[[], Any], name: str) -> None:
+    info = look(lambda: jobs.build(module=module()))
+    assert (info.scheduler, info.lrs) == (name, None)
+    assert info.seen_lrs

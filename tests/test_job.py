@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import sample_jobs as jobs
+import sample_pl_jobs as pl_jobs
 import torch
 from lightning.pytorch.callbacks import (
     EarlyStopping,
@@ -16,7 +17,7 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import CSVLogger
 
 from autowarm.errors import JobError
-from autowarm.job import build, import_object, trainer_keywords
+from autowarm.job import build, import_object, package_of, trainer_keywords
 from autowarm.specs import JobSpec
 
 WITH_CLASS_PATHS = """
@@ -188,3 +189,13 @@ def test_a_module_that_runs_a_command_line_when_it_is_imported_says_so(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(JobError, match="unguarded runs a command line when it is imported"):
         import_object("unguarded:Model", "model_class")
+
+
+def test_a_mixin_of_the_other_package_does_not_decide_where_a_module_belongs() -> None:
+    from pytorch_lightning.core.mixins.hparams_mixin import HyperparametersMixin
+
+    class Mixed(jobs.Regression, HyperparametersMixin):  # type: ignore[misc] # twins of the same name
+        pass
+
+    assert package_of(Mixed) == "lightning.pytorch"
+    assert package_of(pl_jobs.Regression) == "pytorch_lightning"

@@ -6,12 +6,13 @@ from typing import Any, cast
 
 import pytest
 import sample_jobs as jobs
+import sample_pl_jobs as pl_jobs
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.utils.data import DataLoader, Subset
 
-from autowarm import Schedule, Training
+from autowarm import Schedule, Training, TunedSchedule
 from autowarm.pruning import rungs_of
 from autowarm.specs import JobSpec, Link, TrainingSpec, TrialResult
 from autowarm.trial import fit, prepare, run_trial
@@ -256,7 +257,12 @@ def test_a_metric_that_ends_as_nan_is_a_divergence() -> None:
 
 @pytest.mark.parametrize(
     ("trainer", "what_to_do"),
-    [({"strategy": "ddp_spawn"}, "set strategy: ddp, or devices: 1"), ({"num_nodes": 2}, "set num_nodes: 1")],
+    [
+        ({"strategy": "ddp_spawn"}, "set strategy: ddp"),
+        # forks for a single device, too
+        ({"strategy": "ddp_fork", "devices": 1}, "or auto, for one device"),
+        ({"num_nodes": 2}, "set num_nodes: 1"),
+    ],
 )
 def test_processes_that_trials_cannot_start_are_refused_with_what_to_do(
     trainer: dict[str, Any], what_to_do: str
@@ -314,17 +320,58 @@ def test_sparse_gradients_do_not_fail_a_training() -> None:
 
 
 class WritesLr(jobs.Regression):
-    """Writes its learning rate itself."""
+    """Writes its learning rate itself, in one of the hooks on the way to the step."""
+
+    def __init__(self, hook: str) -> None:
+        super().__init__()
+        self.hook = hook
+
+    def write(self, hook: str) -> None:
+        if hook == self.hook:
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = 0.05
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = 0.05
+        self.write("batch")
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        self.write("step")
+
+    def configure_gradient_clipping(self, *_: Any, **__: Any) -> None:
+        self.write("clipping")
 
 
-def test_a_job_that_writes_the_lr_itself_fails_since_it_would_not_train_the_schedule() -> None:
-    result = run_trial(spec_of(lambda: jobs.build(module=WritesLr())))
-    assert result.outcome == "FAILED"
+@pytest.mark.parametrize("hook", ["batch", "step", "clipping"])
+@pytest.mark.filterwarnings("ignore:step 0 used the learning rate")
+def test_a_job_that_writes_the_lr_itself_fails_since_it_would_not_train_the_schedule(hook: str) -> None:
+    result = run_trial(spec_of(lambda: jobs.build(module=WritesLr(hook))))
+    assert (result.outcome, result.steps) == ("FAILED", 1)
     assert "the module or a callback writes the learning rate itself" in (result.reason or "")
+
+
+def test_a_schedule_that_the_job_brings_itself_gives_way_to_the_trials() -> None:
+    own = {"callbacks": [TunedSchedule(Schedule(initial_lr=0.5, warmup_steps=15))]}
+    result = run_trial(spec_of(lambda: jobs.build(trainer=own), total_steps=10))
+    assert result.outcome == "COMPLETE", result
+
+
+def test_a_compiled_module_is_trained_by_the_trainer_of_its_package() -> None:
+    def factory() -> Training:
+        module: Any = torch.compile(pl_jobs.Regression(), backend="eager")
+        return replace(pl_jobs.build(), module=module)
+
+    result = run_trial(spec_of(factory, total_steps=10, schedule=None))
+    assert result.outcome == "COMPLETE", result
+
+
+@pytest.mark.filterwarnings("ignore:Total length of")
+def test_without_a_validation_example_a_training_is_judged_by_what_it_logs() -> None:
+    def factory() -> Training:
+        empty: DataLoader[Any] = DataLoader(Subset(jobs.dataset(), []), batch_size=8)
+        return replace(jobs.build(), val_data=empty)
+
+    result = run_trial(replace(spec_of(factory), monitor="train_loss"))
+    assert (result.outcome, result.val_batches) == ("COMPLETE", 0), result
 
 
 class Shrinking(jobs.RegressionData):

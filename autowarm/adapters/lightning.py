@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from autowarm.adapters.run_length import steps_per_epoch_of, total_steps_of
 from autowarm.adapters.steering import Steering
-from autowarm.adapters.torch import build_scheduler
+from autowarm.adapters.torch import OnResume, build_scheduler
 from autowarm.schedule import ScheduleLike, load_schedule
 
 
@@ -54,6 +54,7 @@ class WarmupModule(LightningModule):
         optimizer: parameters -> optimizer; its own learning rate counts only as a ratio between param groups.
         total_steps: optimizer steps the schedule spans; default: what the Trainer is set to run.
         metrics: by name, (output, target) -> scalar; averaged over the validation batches.
+        on_resume: what to do with a checkpoint of another schedule or length; as for `TunedSchedule`.
 
     Raises:
         ScheduleError: the schedule is not valid.
@@ -69,6 +70,7 @@ class WarmupModule(LightningModule):
         optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] = torch.optim.AdamW,
         total_steps: int | None = None,
         metrics: Mapping[str, Callable[[Tensor, Tensor], Tensor]] | None = None,
+        on_resume: OnResume | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -77,6 +79,7 @@ class WarmupModule(LightningModule):
         self.optimizer = optimizer
         self.total_steps = total_steps
         self.metrics = dict(metrics or {})
+        self.on_resume = on_resume
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Return the network's output."""
@@ -104,5 +107,5 @@ class WarmupModule(LightningModule):
         schedule = self.schedule
         if schedule.warmup_epochs is not None:
             schedule = schedule.resolved(steps_per_epoch=steps_per_epoch_of(self.trainer))
-        scheduler = build_scheduler(optimizer, schedule, total_steps=total_steps)
+        scheduler = build_scheduler(optimizer, schedule, total_steps=total_steps, on_resume=self.on_resume)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

@@ -24,7 +24,8 @@ def total_steps_of(trainer: Any) -> int:
         JobError: the number cannot be known before the training; says why.
     """
     why = None
-    if _callback(trainer, "Timer") is not None:
+    # a Timer without a duration only measures
+    if getattr(_callback(trainer, "Timer"), "_duration", None) is not None:
         why = "the Trainer stops by max_time"
     elif trainer.max_steps == 0 or trainer.max_epochs == 0:
         raise JobError("the training has no steps: max_steps or max_epochs is 0")

@@ -6,10 +6,16 @@ import warnings
 from typing import Any
 
 from lightning.pytorch.utilities.types import LRSchedulerConfig
-from torch.optim import Optimizer
 
 from autowarm.adapters.run_length import LIGHTNINGS_DEFAULT_EPOCHS, steps_per_epoch_of, total_steps_of
-from autowarm.adapters.takeover import disturbance, give_back, set_aside, the_optimizer
+from autowarm.adapters.takeover import (
+    disturbance,
+    give_back,
+    is_in_place,
+    put_momentum_back,
+    set_aside,
+    the_optimizer,
+)
 from autowarm.adapters.torch import ON_RESUME, OnResume, ScheduleLR, build_scheduler, is_ours
 from autowarm.errors import JobError, ScheduleError, unknown
 from autowarm.schedule import Schedule, ScheduleLike, load_schedule
@@ -31,13 +37,17 @@ class Steering:
         self.total_steps = total_steps
         self.on_resume = on_resume
         self.scheduler: ScheduleLR | None = None
+        # what has first been wrong with a learning rate that was used
+        self.disturbed: str | None = None
+        self._hook: Any = None
+        self._resumes = False
         self._batches: float = 0
         self._told: set[str] = set()
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
         """Put the schedule in the place of the module's own scheduler; the checkpoint is restored after this."""
         optimizer = the_optimizer(trainer, pl_module)
-        earlier, self._told = self.scheduler, set()
+        earlier, self._told, self.disturbed = self.scheduler, set(), None
         self.scheduler = build_scheduler(
             optimizer, self._schedule_for(trainer), total_steps=self._steps_for(trainer), on_resume=self.on_resume
         )
@@ -48,6 +58,8 @@ class Steering:
             # a second fit of the same Trainer goes on where the first one ended
             self.scheduler.load_state_dict(earlier.state_dict())
         trainer.strategy.lr_scheduler_configs = [LRSchedulerConfig(self.scheduler, interval="step")]
+        # after the step: hooks of the module and of other callbacks come after ours, up to the step itself
+        self._hook = optimizer.register_step_post_hook(lambda *_: self._check(trainer))
         self._batches = trainer.num_training_batches
 
     def _schedule_for(self, trainer: Any) -> Schedule:
@@ -74,12 +86,13 @@ class Steering:
             self._tell(
                 "default",
                 f"the schedule spans {LIGHTNINGS_DEFAULT_EPOCHS} epochs ({run} steps), which is what Lightning runs "
-                "where nothing is set: set max_epochs or max_steps, or give the schedule its total_steps",
+                "where nothing is set: if that is not meant, set max_epochs or max_steps",
             )
         return run
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Leave out another scheduler's state where `on_resume` says how to go on without: its numbers mean nothing."""
+        self._resumes = trainer.state.fn == "fit"
         states = checkpoint.get("lr_schedulers") or []
         if self.on_resume in ("rehorizon", "restart") and not all(is_ours(state) for state in states):
             checkpoint["lr_schedulers"] = []
@@ -87,8 +100,13 @@ class Steering:
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         """Take over from a checkpoint that holds no state of ours, or refuse it."""
         assert self.scheduler is not None  # noqa: S101 - on_fit_start made it
-        if self.scheduler.last_epoch != trainer.global_step:
+        resumes, self._resumes = self._resumes, False
+        if not is_in_place(trainer, self.scheduler):
+            # the checkpoint is of a time when a callback had taken over
+            return
+        if self.scheduler.last_epoch != trainer.global_step or (resumes and not self.scheduler.restored):
             self.scheduler.adopt(trainer.global_step)
+        put_momentum_back(self.scheduler.optimizer)
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Say when the loader has another length than the one the schedule was laid out for."""
@@ -102,19 +120,26 @@ class Steering:
                 "Set max_steps, or give the schedule its total_steps",
             )
 
-    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Optimizer) -> None:
-        """Say when something else has written the learning rate."""
+    def _check(self, trainer: Any) -> None:
+        """Say when something else has written the learning rate that a step used."""
         assert self.scheduler is not None  # noqa: S101 - on_fit_start made it
-        if "disturbance" not in self._told and (words := disturbance(trainer, self.scheduler)):
+        if self.disturbed is None and (words := disturbance(trainer, self.scheduler)):
+            self.disturbed = words
             self._tell("disturbance", words)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Leave the module as it was."""
-        give_back(pl_module)
+        """Leave the module and its optimizer as they were."""
+        self._let_go(pl_module)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Leave the module as it was."""
-        give_back(pl_module)
+        """Leave the module and its optimizer as they were."""
+        self._let_go(pl_module)
+
+    def _let_go(self, module: Any) -> None:
+        give_back(module)
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
 
     def _tell(self, what: str, words: str) -> None:
         """Warn of a thing once a fit."""

@@ -51,6 +51,7 @@ class ScheduleLR(LRScheduler):
     Attributes:
         first_step: the step that the schedule begins at; 0 but after a `restart`.
         warns_beyond_end: whether a step beyond the end is still to be warned of.
+        restored: whether a state was loaded.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class ScheduleLR(LRScheduler):
             raise ScheduleError(unknown("on_resume", on_resume, ON_RESUME))
         self.on_resume = on_resume
         self.warns_beyond_end = True
+        self.restored = False
         self._follow(schedule, total_steps=total_steps, first_step=0)
         peaks = _peaks(optimizer, schedule.initial_lr)
         for group, peak in zip(optimizer.param_groups, peaks, strict=True):
@@ -112,6 +114,7 @@ class ScheduleLR(LRScheduler):
             ScheduleError: the state is another scheduler's, or that of another schedule or `total_steps` while
                 `on_resume` is not given: following it in silence would not train what was asked for.
         """
+        self.restored = True
         saved = _read_state(state_dict, groups=len(self.base_lrs))
         schedule, total_steps, first_step, step = saved
         if (schedule, total_steps) == (self.schedule, self.total_steps):
@@ -122,7 +125,7 @@ class ScheduleLR(LRScheduler):
             ours = {**self.schedule.to_dict(), "total_steps": self.total_steps}
             names = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
             changed = ", ".join(f"{name} {theirs.get(name)} there, {ours.get(name)} here" for name in names)
-            raise ScheduleError(f"the checkpoint was saved with another schedule ({changed}): {_CHOOSE}")
+            raise ScheduleError(f"the state to go on from was saved with another schedule ({changed}): {_CHOOSE}")
         elif self.on_resume == "continue":
             self._follow(schedule, total_steps=total_steps, first_step=first_step)
             self.base_lrs = list(state_dict["base_lrs"])

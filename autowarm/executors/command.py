@@ -22,6 +22,8 @@ from autowarm.specs import Link
 
 # Carries what the command works on; its arguments belong to Lightning, which repeats them.
 VARIABLE = "AUTOWARM_COMMAND"
+# Carries the process that launches the others.
+_LAUNCHER = "AUTOWARM_LAUNCHER"
 # What an owner that was itself started by a launcher must not hand on.
 _LAUNCHERS = ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 # How often a process looks whether the one that launched it is still there.
@@ -82,12 +84,14 @@ def main() -> None:
     given = json.loads(os.environ[VARIABLE])
     payload = Path(given["payload"]).read_bytes()
     if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        os.environ[_LAUNCHER] = str(os.getpid())
         child.main(Connection(given["connection"]), payload, given["log"])
         return
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_watch, args=(os.getppid(),), name="autowarm-watch", daemon=True).start()
+    threading.Thread(target=_watch, args=(int(os.environ[_LAUNCHER]),), name="autowarm-watch", daemon=True).start()
     kind, *found = child.perform(payload, Link())
-    detail = found[1] if kind == "error" else getattr(found[0], "error", None)
+    failed = kind == "done" and getattr(found[0], "outcome", None) == "FAILED"
+    detail = (found[1] or found[0]) if kind == "error" else (found[0].error or found[0].reason) if failed else None
     if detail is not None:
         # where this process alone has failed, Lightning ends the first one for it
         sys.exit(detail)

@@ -9,10 +9,11 @@ import pytest
 import sample_jobs as jobs
 import torch
 from fits import fit, lrs_of
-from lightning.pytorch import Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint, StochasticWeightAveraging
+from torch import nn
 
-from autowarm import Schedule, TunedSchedule
+from autowarm import Schedule, TunedSchedule, WarmupModule
 from autowarm.errors import ScheduleError
 
 SCHEDULE = Schedule(initial_lr=0.2, warmup_ratio=0.25, decay="linear")
@@ -141,3 +142,59 @@ def test_a_second_fit_of_a_trainer_goes_on_where_the_first_ended() -> None:
 def test_an_unknown_policy_is_refused_when_the_callback_is_made() -> None:
     with pytest.raises(ScheduleError, match="unknown on_resume 'rehorizn': did you mean 'rehorizon'"):
         TunedSchedule(SCHEDULE, on_resume="rehorizn")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("on_resume", ["rehorizon", "restart"])
+def test_a_beta_that_was_cycled_does_not_come_back_from_the_checkpoint(on_resume: Any, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "step=3.ckpt"
+    fit(jobs.Regression(scheduler="onecycle", adam=True), saver(tmp_path), enable_checkpointing=True)
+    callbacks = [TunedSchedule(SCHEDULE, on_resume=on_resume), saver(tmp_path)]
+    trainer = fit(jobs.Regression(adam=True), *callbacks, ckpt_path=checkpoint, enable_checkpointing=True)
+    assert trainer.optimizers[0].param_groups[0]["betas"] == (0.9, 0.999)
+
+
+class SavesAtOnce(Callback):
+    """Saves before the first step."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        trainer.save_checkpoint(self.path)
+
+
+def test_a_checkpoint_of_step_0_without_our_state_is_one_without_our_state(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "begun.ckpt"
+    fit(jobs.Regression(lr=0.5), SavesAtOnce(checkpoint))
+    with pytest.raises(ScheduleError, match="resumes at step 0, but its checkpoint holds no state"):
+        resume(checkpoint, SCHEDULE)
+    lrs, _ = resume(checkpoint, SCHEDULE, on_resume="rehorizon")
+    assert lrs == SCHEDULE.lrs(total_steps=20).tolist()
+
+
+@pytest.mark.filterwarnings("ignore:.*Swapping scheduler", "ignore:SWA is currently only", "ignore:.*ckpt")
+@pytest.mark.parametrize("on_resume", [None, "rehorizon"])
+def test_a_training_that_a_callback_has_taken_over_is_its_to_resume(on_resume: Any, tmp_path: Path) -> None:
+    def run(ckpt_path: Path | None) -> list[float]:
+        seen = jobs.Recorder()
+        averaging = StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=2)
+        saving = ModelCheckpoint(tmp_path, save_top_k=-1, filename="{epoch}")
+        callbacks = [TunedSchedule(SCHEDULE, on_resume=on_resume), averaging, saving, seen]
+        limits = {"max_epochs": 6, "max_steps": -1, "enable_checkpointing": True}
+        fit(jobs.Regression(), *callbacks, ckpt_path=ckpt_path, **limits)
+        return lrs_of(seen)
+
+    whole = run(None)
+    assert run(tmp_path / "epoch=2.ckpt") == whole[24:]
+
+
+def test_a_warmup_module_takes_a_policy_too(tmp_path: Path) -> None:
+    def module(**keywords: Any) -> WarmupModule:
+        return WarmupModule(nn.Linear(4, 1), nn.functional.mse_loss, SCHEDULE, optimizer=torch.optim.SGD, **keywords)
+
+    fit(module(), saver(tmp_path), enable_checkpointing=True)
+    seen = jobs.Recorder()
+    checkpoint = tmp_path / f"step={SAVED_AT}.ckpt"
+    limits = {"max_steps": 40, "enable_checkpointing": True}
+    fit(module(on_resume="rehorizon"), saver(tmp_path), seen, ckpt_path=checkpoint, **limits)
+    assert lrs_of(seen) == SCHEDULE.lrs(total_steps=40).tolist()[SAVED_AT:]

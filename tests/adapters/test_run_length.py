@@ -9,7 +9,7 @@ import sample_jobs as jobs
 import torch
 from fits import fit, lrs_of
 from lightning.pytorch import LightningDataModule
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, Timer
 from lightning.pytorch.plugins import MixedPrecision
 from torch.utils.data import DataLoader, Subset
 
@@ -91,6 +91,10 @@ def test_a_length_that_cannot_be_known_is_asked_for(why: str, keywords: dict[str
     data = keywords.pop("data", jobs.loader)
     with pytest.raises(JobError, match=f"{why}.*: give total_steps"):
         fit(jobs.Regression(), TunedSchedule(SCHEDULE), data=data(), **keywords)
+
+
+def test_a_timer_that_only_measures_ends_nothing() -> None:
+    check(20, Timer())
 
 
 def test_a_length_that_is_given_is_not_asked_for() -> None:

@@ -93,17 +93,15 @@ def test_a_modules_own_way_of_stepping_is_given_back_after_an_error() -> None:
 
 
 class WritesLr(jobs.Regression):
-    """Writes its learning rate itself, as training scripts did before schedulers."""
+    """Writes its learning rate itself, as training scripts did before schedulers, after every callback's hook."""
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        for group in self.trainer.optimizers[0].param_groups:
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        for group in optimizer.param_groups:
             group["lr"] = 0.123
 
 
 def test_a_module_that_writes_the_lr_itself_is_told_of_once() -> None:
-    with pytest.warns(
-        UserWarning, match=r"step 0 would use the learning rate 0.123.*writes the learning rate"
-    ) as caught:
+    with pytest.warns(UserWarning, match=r"step 0 used the learning rate 0.123.*writes the learning rate") as caught:
         fit(WritesLr(), TunedSchedule(SCHEDULE))
     assert sum("writes the learning rate" in str(w.message) for w in caught) == 1
 
@@ -147,3 +145,31 @@ def test_no_optimizer_is_refused() -> None:
 
     with pytest.warns(UserWarning, match="returned `None`"), pytest.raises(JobError, match=r"Without has 0 optimizers"):
         fit(Without(), TunedSchedule(SCHEDULE))
+
+
+def test_a_way_of_stepping_that_an_instance_has_is_given_back_to_it() -> None:
+    module = jobs.Regression()
+
+    def own(*_: Any) -> None:
+        raise AssertionError
+
+    module.lr_scheduler_step = own  # type: ignore[method-assign]
+    with pytest.warns(UserWarning, match="lr_scheduler_step is set aside"):
+        fit(module, TunedSchedule(SCHEDULE))
+    assert vars(module)["lr_scheduler_step"] is own
+
+
+def test_an_optimizer_whose_param_groups_grow_is_refused() -> None:
+    class Grows(jobs.Regression):
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            if self.global_step == 3:
+                extra = torch.nn.Parameter(torch.ones(1))
+                self.trainer.optimizers[0].add_param_group({"params": [extra], "lr": 0.1})
+
+    with pytest.raises(JobError, match="has 2 param groups, and had 1 when the schedule began"):
+        fit(Grows(), TunedSchedule(SCHEDULE))
+
+
+def test_a_hook_on_the_optimizer_ends_with_the_fit() -> None:
+    trainer = fit(jobs.Regression(), TunedSchedule(SCHEDULE))
+    assert not trainer.optimizers[0]._optimizer_step_post_hooks
