@@ -173,6 +173,8 @@ def _export(given: Namespace) -> None:
         _print(text)
     else:
         path = Path(given.output)
+        if path.name in ("torch.py", "optax.py", "jax.py"):
+            raise SettingsError(f"a file named {path.name} would hide the package {path.stem}: choose another name")
         _wrote(path, lambda: path.write_text(text, encoding="utf-8"))
 
 

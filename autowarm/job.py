@@ -178,6 +178,11 @@ def _package_of(spec: JobSpec, model_class: type | None) -> str:
     if model_class is None:
         model = read_yaml(spec.config, JobError).get("model")
         path = model.get("class_path") if isinstance(model, Mapping) else model
+        if isinstance(model, Mapping) and path is None:
+            raise JobError(
+                f"{spec.config}: names no class_path for model: name model_class and data_class beside it in the study "
+                "file, as job: {config: ..., model_class: package.Model, data_class: package.Data}; or cli_class"
+            )
         if not isinstance(path, str) or "." not in path:
             return "lightning.pytorch"
         try:

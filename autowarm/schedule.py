@@ -377,6 +377,8 @@ def _from_mapping(data: Mapping[str, Any]) -> Schedule:
         raise ScheduleError(
             f"the file has format version {version!r}, this autowarm reads {FILE_VERSION}: update autowarm"
         )
+    if "trainer" in data:
+        raise ScheduleError("this is a file for LightningCLI, not a schedule file: give one of `--format yaml`")
     if "schedule" not in data:
         return Schedule.from_dict({key: value for key, value in data.items() if key != "autowarm"})
     if not isinstance(data["schedule"], Mapping):

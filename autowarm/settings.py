@@ -24,6 +24,8 @@ DATABASE = "study.db"
 # The first line of a study file that autowarm wrote; one without it is a person's, and is left alone.
 WRITTEN = "# Written by autowarm: this study as it was run last.\n"
 _JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "args")
+# Words in the names of metrics of which more is better.
+_MORE_IS_BETTER = {"acc", "accuracy", "auc", "auroc", "bleu", "dice", "f1", "iou", "precision", "r2", "recall"}
 # numpy, and with it Lightning, seeds with 32 bits
 _SEEDS = 2**32
 
@@ -93,6 +95,14 @@ class StudySettings:
     def horizons(self) -> tuple[tuple[int | None, int | None], ...]:
         """Every (total_steps, dataset_size) asked for."""
         return tuple((steps, size) for size in self.dataset_size for steps in self.total_steps)
+
+    @property
+    def doubt(self) -> str | None:
+        """A question about the settings that a user may want to hear before anything is spent."""
+        words = re.split(r"[^a-z0-9]+", self.monitor.lower())
+        if self.mode == "min" and _MORE_IS_BETTER & set(words):
+            return f"less {self.monitor} is taken as better: say mode: max if more is"
+        return None
 
     @property
     def identity(self) -> dict[str, str]:

@@ -202,6 +202,8 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
     """Look at the job at each horizon of a study."""
     plans = []
     display.title = f"{settings.name}: looking at the job"
+    if doubt := settings.doubt:
+        display.notice(doubt)
     told: set[str] = set()
     for total_steps, dataset_size in settings.horizons:
         spec = TrainingSpec(

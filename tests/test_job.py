@@ -199,3 +199,8 @@ def test_a_mixin_of_the_other_package_does_not_decide_where_a_module_belongs() -
 
     assert package_of(Mixed) == "lightning.pytorch"
     assert package_of(pl_jobs.Regression) == "pytorch_lightning"
+
+
+def test_a_file_without_class_paths_says_where_to_name_the_classes(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"names no class_path for model: name model_class and data_class"):
+        build(JobSpec(config=written(tmp_path, WITHOUT_CLASS_PATHS)), seed=0)

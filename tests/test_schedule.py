@@ -738,3 +738,9 @@ def test_any_mapping_gives_a_schedule_or_an_error_of_ours(data: dict[str, Any], 
 )
 def test_a_schedule_in_words(settings: dict[str, Any], words: str) -> None:
     assert str(Schedule(initial_lr=3e-4, **settings)) == words
+
+
+def test_an_overlay_is_no_schedule_file(tmp_path: Path) -> None:
+    (tmp_path / "tuned.yaml").write_text("trainer: {callbacks+: []}\n")
+    with pytest.raises(ScheduleError, match="a file for LightningCLI, not a schedule file"):
+        load_schedule(tmp_path / "tuned.yaml")

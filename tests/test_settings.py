@@ -240,3 +240,12 @@ def test_a_function_and_arguments_that_yaml_has_no_word_for_are_recorded_as_pyth
     written = yaml.safe_load(settings_yaml(StudySettings(job=job), root=Path()))["job"]
     assert written["factory"].endswith("test_settings:build")
     assert written["args"] == {"path": "data", "kind": "<class 'int'>"}
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode", "asked"),
+    [("val/acc", "min", True), ("val_F1", "min", True), ("val/acc", "max", False), ("val_accident_loss", "min", False)],
+)
+def test_a_metric_that_sounds_as_if_more_were_better_is_asked_about(monitor: str, mode: Any, asked: bool) -> None:
+    settings = StudySettings(job=JobSpec(factory="sample_jobs:build"), monitor=monitor, mode=mode)
+    assert (settings.doubt is not None) == asked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, cast
 
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 
@@ -29,13 +29,17 @@ class Steering:
     """
 
     def __init__(
-        self, schedule: ScheduleLike, total_steps: int | None = None, on_resume: OnResume | None = None
+        self,
+        schedule: ScheduleLike,
+        total_steps: int | None = None,
+        # not an OnResume: LightningCLI would answer a misspelt one with a page, where we have a line
+        on_resume: str | None = None,
     ) -> None:
         if on_resume is not None and on_resume not in ON_RESUME:
             raise ScheduleError(unknown("on_resume", on_resume, ON_RESUME))
         self.schedule = load_schedule(schedule)
         self.total_steps = total_steps
-        self.on_resume = on_resume
+        self.on_resume = cast("OnResume | None", on_resume)
         self.scheduler: ScheduleLR | None = None
         # what has first been wrong with a learning rate that was used
         self.disturbed: str | None = None
@@ -89,6 +93,10 @@ class Steering:
                 "where nothing is set: if that is not meant, set max_epochs or max_steps",
             )
         return run
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the checkpoint was trained with: Lightning then warns of a resume without this callback."""
+        return {"schedule": self.schedule.to_dict()}
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Leave out another scheduler's state where `on_resume` says how to go on without: its numbers mean nothing."""

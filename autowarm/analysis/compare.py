@@ -76,6 +76,11 @@ class Comparison:
         """Whether the 95 % interval of the difference leaves out 0."""
         return abs(self.mean_difference) > self.half_width
 
+    @property
+    def lost(self) -> bool:
+        """Whether the tuned schedule was trained on fresh seeds and was not better there."""
+        return bool(self.seeds) and not self.selected and not self.tuned_is_ahead
+
     def verdict(self) -> str:
         """Say in a sentence or two what the comparison shows."""
         said = [self._main_sentence()]

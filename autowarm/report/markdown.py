@@ -100,11 +100,15 @@ def _answer(records: Sequence[TrialRecord]) -> str:
         return f"**There is no answer yet:** no search trial at {horizon_words(target)} ended well ({outcomes})."
     searched = sum(r.role == "search" for r in here)
     trials = f"the best of {searched} trials" if searched > 1 else "the only trial"
-    said = (
-        f"**Use {escape(best.schedule)}**: it reached {escape(best.monitor)} {best.value:.5g}, "
-        f"{trials} at {horizon_words(target)}."
-    )
-    against = [c.verdict() for c in comparisons(here)[:1]]
+    found = comparisons(here)[:1]
+    reached = f"it reached {escape(best.monitor)} {best.value:.5g}, {trials} at {horizon_words(target)}."
+    said = f"**Use {escape(best.schedule)}**: {reached}"
+    if any(c.lost for c in found):
+        said = (
+            "**Keep today's schedule for now**, or search on with more trials: the best one found, "
+            f"{escape(best.schedule)}, did not beat it on fresh seeds. In the search {reached}"
+        )
+    against = [c.verdict() for c in found]
     return " ".join([said, *(escape(verdict) for verdict in against)])
 
 

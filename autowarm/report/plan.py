@@ -26,7 +26,7 @@ def plan_text(settings: StudySettings, plans: list[HorizonPlan]) -> str:
     lines += [
         "",
         f"Trials that fall behind are pruned (pruning: {settings.pruning}) and diverging ones stopped, "
-        "so expect less than that.",
+        "which saves steps; start-up, the look at the job and other work on this machine come on top.",
     ]
     return "\n".join(lines)
 

@@ -21,6 +21,7 @@ def summary(records: Sequence[TrialRecord], out: Path, bounds: Bounds | None = N
         bounds: of the search, for the advice.
     """
     lines: list[str] = []
+    lost = False
     for horizon in horizons(records):
         here = [r for r in records if r.horizon == horizon]
         best = best_record(here, horizon)
@@ -42,12 +43,16 @@ def summary(records: Sequence[TrialRecord], out: Path, bounds: Bounds | None = N
                 shown = ", ".join(f"{value:.4f}" for value in values)
                 lines.append(f"    {who}  {best.monitor} {shown}  {words}")
             lines.append(f"  {comparison.verdict()}")
+            lost = lost or comparison.lost
     spent = spend(records)
     outcomes = ", ".join(f"{count} {name}" for name, count in spent.outcomes.items())
     lines += ["", f"Spent {spent.steps:,} training steps, {spent.full_runs:.1f} full runs ({outcomes})."]
     lines += [f"Note: {sentence}" for sentence in advise(records, bounds)]
-    lines += [
-        f"Results: {out / 'report.md'}, {out / 'report.png'}, {out / 'trials.csv'}",
-        f"Next: autowarm export {out} --format yaml -o best.yaml",
-    ]
+    lines.append(f"Results: {out / 'report.md'}, {out / 'report.png'}, {out / 'trials.csv'}")
+    export = f"autowarm export {out} --format yaml -o best.yaml"
+    lines.append(
+        f"Next: search on (the same command with a larger --n_trials); {export} writes what there is"
+        if lost
+        else f"Next: {export}"
+    )
     return "\n".join(lines).lstrip("\n")

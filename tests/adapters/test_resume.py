@@ -141,7 +141,7 @@ def test_a_second_fit_of_a_trainer_goes_on_where_the_first_ended() -> None:
 
 def test_an_unknown_policy_is_refused_when_the_callback_is_made() -> None:
     with pytest.raises(ScheduleError, match="unknown on_resume 'rehorizn': did you mean 'rehorizon'"):
-        TunedSchedule(SCHEDULE, on_resume="rehorizn")  # type: ignore[arg-type]
+        TunedSchedule(SCHEDULE, on_resume="rehorizn")
 
 
 @pytest.mark.parametrize("on_resume", ["rehorizon", "restart"])
@@ -198,3 +198,10 @@ def test_a_warmup_module_takes_a_policy_too(tmp_path: Path) -> None:
     limits = {"max_steps": 40, "enable_checkpointing": True}
     fit(module(on_resume="rehorizon"), saver(tmp_path), seen, ckpt_path=checkpoint, **limits)
     assert lrs_of(seen) == SCHEDULE.lrs(total_steps=40).tolist()[SAVED_AT:]
+
+
+def test_lightning_warns_of_a_resume_without_the_callback(tmp_path: Path) -> None:
+    checkpoint = save(tmp_path, TunedSchedule(SCHEDULE))
+    callbacks = [saver(tmp_path)]
+    with pytest.warns(UserWarning, match="add the following callbacks.*TunedSchedule"):
+        fit(jobs.Regression(), *callbacks, ckpt_path=checkpoint, enable_checkpointing=True)

@@ -153,7 +153,7 @@ def test_a_way_of_stepping_that_an_instance_has_is_given_back_to_it() -> None:
     def own(*_: Any) -> None:
         raise AssertionError
 
-    module.lr_scheduler_step = own  # type: ignore[method-assign]
+    module.lr_scheduler_step = own  # type: ignore[method-assign, assignment]
     with pytest.warns(UserWarning, match="lr_scheduler_step is set aside"):
         fit(module, TunedSchedule(SCHEDULE))
     assert vars(module)["lr_scheduler_step"] is own
