@@ -13,7 +13,7 @@ from types import FrameType
 from autowarm.errors import StudyError
 from autowarm.executors.local import Done, Event, LocalExecutor, Progress, Rung
 from autowarm.progress import Display, Run
-from autowarm.pruning import PhasePruner, rungs_of
+from autowarm.pruning import PhasePruner, ema_rungs_of, rungs_of
 from autowarm.record import Role, TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.settings import StudySettings
@@ -106,12 +106,16 @@ class HorizonLoop:
     def __post_init__(self) -> None:
         """Let the pruner know the trials that earlier runs of the study have finished."""
         self._rungs = rungs_of(self.info.total_steps)
-        self._pruner = PhasePruner(self.settings.pruning, self.settings.mode)
+        self._ema_rungs = ema_rungs_of(self.info.total_steps) if self.settings.pruning != "off" else ()
+        self._pruner = PhasePruner(
+            self.settings.pruning, self.settings.mode, audit=self.settings.prune_audit, seed=self.settings.seed
+        )
         for record in self.study.records():
             if record.outcome != "FAILED":
                 self._early_errors = None
+            ema = dict(record.ema_rungs)
             for step, value in record.rungs if record.role == "search" else ():
-                self._judge(record.trial, record.schedule, step, value)
+                self._judge(record.trial, record.schedule, step, value, ema.get(step))
 
     def search(self, n_trials: int) -> None:
         """Run search trials until there are `n_trials`.
@@ -162,6 +166,8 @@ class HorizonLoop:
             schedule=task.schedule,
             seed=task.seed,
             rungs=self._rungs,
+            # what nobody is judged by is not validated
+            ema_rungs=self._ema_rungs if task.role == "search" else (),
             processes=self.info.processes,
             threads=self.threads,
             keep_callbacks=self.settings.keep_callbacks,
@@ -193,15 +199,15 @@ class HorizonLoop:
         elif isinstance(event, Rung):
             reason = None
             if task.role == "search":
-                reason = self._judge(task.trial, task.schedule, event.step, event.value)
+                reason = self._judge(task.trial, task.schedule, event.step, event.value, event.ema)
             self.executor.answer(event.key, reason)
         else:
             self._ended(event, task)
 
-    def _judge(self, trial: int, schedule: Schedule | None, step: int, value: float) -> str | None:
+    def _judge(self, trial: int, schedule: Schedule | None, step: int, value: float, ema: float | None) -> str | None:
         total = self.info.total_steps
         warmup_steps = schedule.warmup_steps_of(total) if schedule is not None else 0
-        return self._pruner.report(trial, share=step / total, value=value, warmup_share=warmup_steps / total)
+        return self._pruner.report(trial, share=step / total, value=value, warmup_share=warmup_steps / total, ema=ema)
 
     def _ended(self, event: Done, task: Task) -> None:
         result = event.result
@@ -228,6 +234,7 @@ class HorizonLoop:
 
     def _record(self, task: Task, result: TrialResult) -> TrialRecord:
         assert result.outcome is not None  # noqa: S101 - the caller has seen it
+        audit = self._pruner.audit_of(task.trial) if task.role == "search" else None
         return TrialRecord(
             study=self.settings.name,
             trial=task.trial,
@@ -244,6 +251,7 @@ class HorizonLoop:
             value=result.value,
             reason=result.reason,
             rungs=result.rungs,
+            ema_rungs=result.ema_rungs,
             train_curve=result.train_curve,
             grad_norms=result.grad_norms,
             steps=result.steps,
@@ -251,6 +259,8 @@ class HorizonLoop:
             seconds=result.seconds,
             error=result.error,
             versions=self.versions,
+            audit_step=round(audit.share * self.info.total_steps) if audit is not None else None,
+            audit_reason=audit.reason if audit is not None else None,
         )
 
     def _watch_errors(self, record: TrialRecord) -> None:

@@ -27,7 +27,7 @@ MODES: tuple[str, ...] = get_args(Mode)
 VALIDATION_BATCH_COST = 1 / 3
 
 RECORD_VERSION = 1
-_CURVES = ("rungs", "train_curve", "grad_norms")
+_CURVES = ("rungs", "ema_rungs", "train_curve", "grad_norms")
 
 
 def _is_whole(x: Any) -> bool:
@@ -45,9 +45,9 @@ def _are_words(x: Any) -> bool:
 # (fields, whether they may be None, what they must be, the same in words)
 _KINDS: tuple[tuple[tuple[str, ...], bool, Callable[[Any], bool], str], ...] = (
     (("trial", "total_steps", "seed", "steps", "val_batches"), False, _is_whole, "a whole number"),
-    (("dataset_size", "batch_size"), True, _is_whole, "a whole number"),
+    (("dataset_size", "batch_size", "audit_step"), True, _is_whole, "a whole number"),
     (("study", "label", "monitor"), False, _is_word, "a word"),
-    (("reason", "error"), True, _is_word, "a word"),
+    (("reason", "error", "audit_reason"), True, _is_word, "a word"),
     (("seconds",), False, is_number, "a number"),
     (("value",), True, is_number, "a number"),
     (("versions",), True, _are_words, "a mapping of words"),
@@ -72,9 +72,12 @@ class TrialRecord:
         outcome: how it ended; `reason` says why, in a line, unless COMPLETE.
         value: the monitored metric at the end of training; None unless COMPLETE.
         rungs: (step, monitored metric) at about 20 steps.
+        ema_rungs: (step, monitored metric of a running average of the weights) at the rungs where the pruner saw it.
         train_curve: (step, mean training loss since the point before), thinned.
         grad_norms: (step, L2 norm of all gradients before clipping), thinned.
         steps: optimizer steps executed, and `val_batches`, validation batches executed.
+        audit_step: where a trial would have been pruned that was finished all the same, as an audit of the pruner, and
+            `audit_reason`, why; None for any other.
         seconds: wall time of the trial.
         error: traceback of a FAILED trial.
         versions: of the libraries that matter.
@@ -95,6 +98,7 @@ class TrialRecord:
     value: float | None = None
     reason: str | None = None
     rungs: Curve = ()
+    ema_rungs: Curve = ()
     train_curve: Curve = ()
     grad_norms: Curve = ()
     steps: int = 0
@@ -102,6 +106,8 @@ class TrialRecord:
     seconds: float = 0.0
     error: str | None = None
     versions: Mapping[str, str] | None = None
+    audit_step: int | None = None
+    audit_reason: str | None = None
 
     @property
     def horizon(self) -> tuple[int, int | None]:
@@ -121,6 +127,8 @@ class TrialRecord:
         data["schedule"] = self.schedule.to_dict() if self.schedule else None
         for name in _CURVES:
             data[name] = [[int(s), float(v) if math.isfinite(v) else None] for s, v in data[name]]
+        if not self.ema_rungs:
+            del data["ema_rungs"]
         if self.value is not None:
             data["value"] = float(self.value) if math.isfinite(self.value) else None
         return data

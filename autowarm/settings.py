@@ -16,6 +16,7 @@ from autowarm.pruning import PRUNINGS, Pruning
 from autowarm.record import Mode
 from autowarm.space import SearchSpace
 from autowarm.specs import JobSpec, KeepCallbacks
+from autowarm.values import is_number
 from autowarm.yaml_files import read_yaml, to_yaml
 
 # What lies in a study's folder beside its results: the study as it was run, and the database.
@@ -45,6 +46,8 @@ class StudySettings:
         seed: of the sampler and of the trainings; a sequential study repeats exactly.
         n_jobs: trials at once; None: as many as cores on a CPU, one elsewhere. Only 1 is reproducible.
         pruning: how readily a trial that is behind is stopped: `off`, `safe`, `balanced` or `aggressive`.
+        prune_audit: share, in [0, 1], of the trials to be pruned that are finished all the same; the report says how
+            often pruning would have been wrong.
         confirm_seeds: fresh seeds on which the best schedule and today's are trained again at the end; 0 is none.
         keep_callbacks: True, or names of classes: callbacks of the job that trials keep although they log, save or
             stop.
@@ -65,6 +68,7 @@ class StudySettings:
     seed: int = 0
     n_jobs: int | None = None
     pruning: Pruning = "balanced"
+    prune_audit: float = 0.1
     confirm_seeds: int = 1
     keep_callbacks: KeepCallbacks = False
     storage: str | None = None
@@ -85,6 +89,7 @@ class StudySettings:
             _check_whole(name, getattr(self, name), minimum)
         if self.seed + self.confirm_seeds >= _SEEDS:
             raise SettingsError(f"seed must be less than {_SEEDS - self.confirm_seeds}, got {self.seed}")
+        _check_share("prune_audit", self.prune_audit)
         if self.n_jobs is not None:
             _check_whole("n_jobs", self.n_jobs, 1)
         object.__setattr__(self, "keep_callbacks", _names_kept(self.keep_callbacks))
@@ -281,3 +286,8 @@ def _names_kept(keep: object) -> KeepCallbacks:
 def _check_whole(name: str, value: object, minimum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise SettingsError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
+
+
+def _check_share(name: str, value: object) -> None:
+    if not is_number(value) or not 0 <= cast("float", value) <= 1:
+        raise SettingsError(f"{name} must be in [0, 1], got {value!r}")

@@ -79,6 +79,7 @@ class TrainingSpec:
         schedule: what the learning rate follows; None: the job's own scheduler.
         seed: of weights, data order and dropout.
         rungs: steps at which to validate and report, rising, the last one `total_steps`.
+        ema_rungs: those of them at which to validate once more, with a running average of the weights.
         processes: of the training, on this machine; more than one is DDP, each with a share of the data.
         threads: CPU threads of each process.
         keep_callbacks: callbacks of the job that trials keep although they log, save or stop.
@@ -91,6 +92,7 @@ class TrainingSpec:
     schedule: Schedule | None = None
     seed: int = 0
     rungs: tuple[int, ...] = ()
+    ema_rungs: tuple[int, ...] = ()
     processes: int = 1
     threads: int = 1
     keep_callbacks: KeepCallbacks = False
@@ -107,6 +109,7 @@ class TrialResult:
     value: float | None = None
     reason: str | None = None
     rungs: Curve = ()
+    ema_rungs: Curve = ()
     train_curve: Curve = ()
     grad_norms: Curve = ()
     steps: int = 0
@@ -162,8 +165,8 @@ class Link:
     def progress(self, step: int, loss: float) -> None:
         """Tell where the training is; may be dropped."""
 
-    def rung(self, step: int, value: float) -> str | None:
-        """Report the metric at a rung; returns a reason to prune, or None to go on."""
+    def rung(self, step: int, value: float, ema: float | None = None) -> str | None:
+        """Report the metric, and that of the averaged weights, at a rung; returns a reason to prune, or None."""
 
     def stopped(self) -> bool:
         """Tell whether the owner wants the training to end now."""

@@ -67,6 +67,7 @@ def run_trial(spec: TrainingSpec, link: Link | None = None) -> TrialResult:
         value=watcher.rungs[-1][1] if outcome == "COMPLETE" else None,
         reason=reason,
         rungs=tuple(watcher.rungs),
+        ema_rungs=tuple(watcher.ema_rungs),
         train_curve=tuple(watcher.train_curve),
         grad_norms=tuple(watcher.grad_norms),
         steps=watcher.step,

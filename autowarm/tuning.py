@@ -20,7 +20,7 @@ from autowarm.planning.guesses import incumbent_of, starting_guesses
 from autowarm.planning.horizon_plan import HorizonPlan
 from autowarm.planning.price import price_of
 from autowarm.progress import Display, display_for
-from autowarm.pruning import Pruning, rungs_of
+from autowarm.pruning import Pruning, ema_rungs_of, rungs_of
 from autowarm.record import Mode, TrialRecord
 from autowarm.report.files import write_results
 from autowarm.report.tables import to_frame
@@ -86,6 +86,7 @@ def tune(
     seed: int = 0,
     n_jobs: int | None = None,
     pruning: Pruning = "balanced",
+    prune_audit: float = 0.1,
     confirm_seeds: int = 1,
     keep_callbacks: KeepCallbacks = False,
     storage: str | None = None,
@@ -109,6 +110,7 @@ def tune(
         seed: ...
         n_jobs: ...
         pruning: ...
+        prune_audit: ...
         confirm_seeds: ...
         keep_callbacks: ...
         storage: ...
@@ -131,6 +133,7 @@ def tune(
         seed=seed,
         n_jobs=n_jobs,
         pruning=pruning,
+        prune_audit=prune_audit,
         confirm_seeds=confirm_seeds,
         keep_callbacks=keep_callbacks,
         storage=storage,
@@ -225,6 +228,7 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
         price = price_of(
             info,
             rungs=len(rungs_of(info.total_steps)),
+            ema_rungs=len(ema_rungs_of(info.total_steps)) if settings.pruning != "off" else 0,
             n_trials=settings.n_trials,
             checks=len(_check_seeds(settings, today)) + settings.confirm_seeds,
             n_jobs=n_jobs,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 
 from autowarm.adapters.run_length import epochs_for
 from autowarm.adapters.steering import Steering
+from autowarm.averaging import AveragedWeights, averageable, validate_averaged
 from autowarm.divergence import DivergenceGuard
 from autowarm.errors import JobError
 from autowarm.job import NEVER
@@ -46,9 +48,10 @@ class Watcher(Callback):
     Attributes:
         step: optimizer steps done.
         rungs: (step, monitored metric).
+        ema_rungs: (step, monitored metric of the averaged weights).
         train_curve: (step, mean training loss since the point before).
         grad_norms: (step, L2 norm of all gradients before clipping).
-        val_batches: validation batches done.
+        val_batches: validation batches done, those with the averaged weights included.
     """
 
     def __init__(self, spec: TrainingSpec, link: Link) -> None:
@@ -61,12 +64,14 @@ class Watcher(Callback):
         self.guard = DivergenceGuard()
         self.step = 0
         self.rungs: list[tuple[int, float]] = []
+        self.ema_rungs: list[tuple[int, float]] = []
         self.train_curve: list[tuple[int, float]] = []
         self.grad_norms: list[tuple[int, float]] = []
         self.val_batches = 0
         points = min(CURVE_POINTS, spec.total_steps)
         self._curve_steps = {round(i * spec.total_steps / points) for i in range(1, points + 1)}
         self._rungs_left = list(reversed(spec.rungs))
+        self._averaged = AveragedWeights(spec.total_steps) if spec.ema_rungs else None
         self._micro_losses: list[float] = []
         self._losses: list[float] = []
         self._told = 0.0
@@ -83,6 +88,10 @@ class Watcher(Callback):
         if self._steering is not None:
             self._steering.on_fit_start(trainer, pl_module)
         self._plateaus = [c for c in trainer.strategy.lr_scheduler_configs if c.reduce_on_plateau]
+        if not (averageable(trainer) and trainer.enable_validation):
+            self._averaged = None
+        loop = trainer.fit_loop.epoch_loop.val_loop
+        loop.run = partial(self._validate, trainer, loop.run)  # type: ignore[method-assign]
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Keep the gradient norm of the steps that the curve keeps."""
@@ -112,6 +121,8 @@ class Watcher(Callback):
         if trainer.global_step == self.step:
             return
         self.step = trainer.global_step
+        if self._averaged is not None:
+            self._average(self._averaged, trainer, pl_module)
         self._watch_losses(trainer)
         if self._rungs_left and self.step >= self._rungs_left[-1]:
             self._rungs_left.pop()
@@ -119,6 +130,7 @@ class Watcher(Callback):
             if validates(trainer):
                 trainer.val_check_batch = 1
             else:
+                self._averaged = None
                 self._report(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -129,11 +141,6 @@ class Watcher(Callback):
     def on_validation_batch_end(self, *_args: Any, **_keywords: Any) -> None:
         """Count the cost."""
         self.val_batches += 1
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the rung, if it is one."""
-        if self._due:
-            self._report(trainer)
 
     def verdict(self) -> tuple[Outcome, str | None]:
         """Return outcome and reason of a fit that ended by itself."""
@@ -183,12 +190,46 @@ class Watcher(Callback):
                 return validates(trainer)
         return False
 
-    def _report(self, trainer: Trainer) -> None:
+    def _average(self, averaged: AveragedWeights, trainer: Trainer, module: LightningModule) -> None:
+        if self.step > self.spec.ema_rungs[-1]:
+            # nobody will ask for it any more
+            self._averaged = None
+        else:
+            averaged.update(module, trainer.optimizers[0])
+
+    def _validate(self, trainer: Trainer, run: Callable[[], Any]) -> Any:
+        """Run the validation loop; after that of a rung, once more with the averaged weights, and report.
+
+        After the loop and not in one of its hooks, where a second run would meet the first one half done.
+        """
+        outputs = run()
+        if not self._due:
+            return outputs
+        ema = None
+        if self._averaged is not None and self.step in self.spec.ema_rungs:
+            # told first, should the job not log it: that ends the training with a word on what it logs
+            metric(trainer, self.monitor)
+            found, batches = validate_averaged(
+                trainer, trainer.lightning_module, run, averaged=self._averaged, monitor=self.monitor
+            )
+            self.val_batches += batches
+            # of the processes that logged it: it may be the first one alone
+            total, share = means(trainer, found or 0.0, found is not None)
+            ema = total / share if share else None
+            if ema is None:
+                # a metric of the training's, which a validation says nothing of
+                self._averaged = None
+        self._report(trainer, ema)
+        return outputs
+
+    def _report(self, trainer: Trainer, ema: float | None = None) -> None:
         self._due = False
         value = metric(trainer, self.monitor)
         self.rungs.append((self.step, value))
+        if ema is not None:
+            self.ema_rungs.append((self.step, ema))
         last = self.step == self.spec.total_steps
-        reason = self.link.rung(self.step, value)
+        reason = self.link.rung(self.step, value, ema)
         if trainer.world_size > 1:
             # the first process is the one with an owner
             reason = trainer.strategy.broadcast(reason)

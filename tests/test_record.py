@@ -36,6 +36,9 @@ FULL: Mapping[str, Any] = {
     "value": 0.25,
     "reason": "because",
     "rungs": ((50, 0.5), (100, 0.25)),
+    "ema_rungs": ((50, 0.375),),
+    "audit_step": 50,
+    "audit_reason": "it was behind",
     "train_curve": ((10, 1.5), (20, 1.25)),
     "grad_norms": ((10, 2.0),),
     "steps": 100,
@@ -239,3 +242,11 @@ def test_cost_counts_a_validation_batch_as_a_third_of_a_step() -> None:
 def test_outcomes_and_roles_are_those_of_the_vocabulary() -> None:
     assert OUTCOMES == ("COMPLETE", "DIVERGED", "PRUNED", "FAILED")
     assert ROLES == ("search", "range_test", "baseline", "confirm")
+
+
+def test_a_record_from_before_the_averaged_weights_loads_and_is_written_as_it_was(make_record: MakeRecord) -> None:
+    data = make_record().to_dict()
+    assert not {"ema_rungs", "audit_step", "audit_reason"} & set(data)
+    record = TrialRecord.from_dict(data)
+    assert (record.ema_rungs, record.audit_step, record.audit_reason) == ((), None, None)
+    assert record.to_dict() == data

@@ -32,11 +32,13 @@ class Scripted(Link):
 
     def __init__(self, prune_at: int | None = None, stop_at: int | None = None) -> None:
         self.told: list[tuple[int, float]] = []
+        self.emas: list[tuple[int, float | None]] = []
         self.prune_at = prune_at
         self.stop_at = stop_at
         self.stops = 0
 
-    def rung(self, step: int, value: float) -> str | None:
+    def rung(self, step: int, value: float, ema: float | None = None) -> str | None:
+        self.emas.append((step, ema))
         self.told.append((step, value))
         return "far behind" if step == self.prune_at else None
 

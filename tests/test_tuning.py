@@ -64,6 +64,42 @@ def test_a_sequential_study_repeats_exactly_also_when_it_goes_on_in_parts(tmp_pa
     assert [r.label for r in other.records] != [r.label for r in whole.records]
 
 
+def searches(out: Path, **arguments: Any) -> list[TrialRecord]:
+    given = {"n_trials": 12, "total_steps": 80, "confirm_seeds": 0, **arguments}
+    return list(tune("sample_jobs:build", out, **given).records)
+
+
+def test_what_would_be_pruned_is_finished_as_an_audit_and_the_report_says_how_it_ended(tmp_path: Path) -> None:
+    pruned = [r for r in searches(tmp_path / "pruned", prune_audit=0.0) if r.outcome == "PRUNED"]
+    assert pruned
+    assert all(r.audit_step is None for r in pruned)
+    whole = searches(tmp_path / "audited", prune_audit=1.0)
+    audited = [r for r in whole if r.audit_step is not None]
+    assert {r.outcome for r in whole} == {"COMPLETE"}
+    # until the first one the studies are the same
+    first, same = pruned[0], audited[0]
+    assert (same.trial, same.audit_step, same.audit_reason) == (first.trial, first.steps, first.reason)
+    assert same.rungs[: len(first.rungs)] == first.rungs
+    report = (tmp_path / "audited/report.md").read_text()
+    assert f"of the {len(audited)} trials that pruning would have stopped, {len(audited)} were finished as" in report
+    parts = tmp_path / "parts"
+    searches(parts, prune_audit=0.5, n_trials=7)
+    assert comparable(tuple(searches(parts, prune_audit=0.5))) == comparable(
+        tuple(searches(tmp_path / "half", prune_audit=0.5))
+    )
+
+
+def test_averaged_weights_are_validated_for_the_pruner_alone(tmp_path: Path) -> None:
+    records = tune("sample_jobs:build", tmp_path / "on", total_steps=80, n_trials=2).records
+    for record in records:
+        at = [step for step, _ in record.ema_rungs]
+        # 14 of the 20 rungs, of 8 batches each
+        expected = (list(range(24, 80, 4)), (20 + 14) * 8) if record.role == "search" else ([], 20 * 8)
+        assert (at, record.val_batches) == expected, record.role
+    off = searches(tmp_path / "off", n_trials=2, pruning="off")
+    assert all((record.ema_rungs, record.val_batches) == ((), 20 * 8) for record in off)
+
+
 def test_a_finished_study_is_not_run_again(tmp_path: Path) -> None:
     first = tune("sample_jobs:build", tmp_path)
     again = tune("sample_jobs:build", tmp_path)

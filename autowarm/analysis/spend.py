@@ -37,10 +37,17 @@ class Spend:
 def full_run_cost(records: Iterable[TrialRecord], horizon: Horizon) -> float:
     """Return the cost of one full run at a horizon, in training steps.
 
-    It is `total_steps` plus the median validation cost of COMPLETE records there; without one, `total_steps`.
+    It is `total_steps` plus the median validation cost of COMPLETE records there, without that of averaged weights;
+    where there is none, `total_steps`.
     """
-    validation = [r.cost - r.steps for r in records if r.horizon == horizon and r.outcome == "COMPLETE"]
+    validation = [_plain_validation(r) for r in records if r.horizon == horizon and r.outcome == "COMPLETE"]
     return horizon[0] + (statistics.median(validation) if validation else 0.0)
+
+
+def _plain_validation(record: TrialRecord) -> float:
+    """Return what a record's validations cost without those of averaged weights, which are as long as the others."""
+    raw, extra = len(record.rungs), len(record.ema_rungs)
+    return (record.cost - record.steps) * (raw / (raw + extra) if extra else 1.0)
 
 
 def spend(records: Iterable[TrialRecord], target: Horizon | None = None) -> Spend:

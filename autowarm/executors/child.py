@@ -63,9 +63,9 @@ class PipeLink(Link):
         """Tell where the training is."""
         self.send("progress", step, loss)
 
-    def rung(self, step: int, value: float) -> str | None:
+    def rung(self, step: int, value: float, ema: float | None = None) -> str | None:
         """Report a rung and wait for the verdict: a seeded study must not depend on who is faster."""
-        self.send("rung", step, value)
+        self.send("rung", step, value, ema)
         return self._answers.get()
 
     def stopped(self) -> bool:

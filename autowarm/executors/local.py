@@ -41,11 +41,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class Rung:
-    """A training has validated and waits for `LocalExecutor.answer`."""
+    """A training has validated and waits for `LocalExecutor.answer`; `ema` is the metric of the averaged weights."""
 
     key: int
     step: int
     value: float
+    ema: float | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from autowarm.analysis.advice import Bounds, advise
+from autowarm.analysis.audit import pruning_audit
 from autowarm.analysis.best import (
     Horizon,
     best_record,
@@ -64,6 +65,7 @@ def report_md(
         ("Repeated with other seeds", _repeated(records)),
         ("Tuned against today's schedule", _compared(records)),
         ("What was spent", _spent(records)),
+        ("Was pruning right", _audited(records)),
         ("What diverged", _diverged(records)),
         ("What failed", _failed(records)),
         ("Advice", [f"- {escape(sentence)}" for sentence in advise(records, bounds)]),
@@ -194,6 +196,20 @@ def _spend_row(title: str, spent: Spend) -> tuple[object, ...]:
         f"{spent.full_runs:.1f}",
         duration(spent.seconds),
     )
+
+
+def _audited(records: Sequence[TrialRecord]) -> list[str]:
+    said = []
+    for horizon in horizons(r for r in records if r.role == "search"):
+        found = pruning_audit(r for r in records if r.horizon == horizon)
+        if found.at_most is not None:
+            said.append(
+                f"- {escape(horizon_words(horizon))}: of the {found.pruned + found.audited} trials that pruning would "
+                f"have stopped, {found.audited} were finished as an audit. {found.best} of these would have been the "
+                f"best ({found.at_most:.0%} of all such trials at most, with 95 % confidence), {found.top} in the best "
+                "tenth."
+            )
+    return said
 
 
 def _diverged(records: Sequence[TrialRecord]) -> list[str]:

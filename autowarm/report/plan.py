@@ -73,5 +73,5 @@ def _horizon(plan: HorizonPlan, settings: StudySettings) -> list[str]:
 
 def _price(seconds: float, plans: list[HorizonPlan]) -> str:
     cost = sum(plan.price.cost for plan in plans)
-    runs = sum(plan.price.runs for plan in plans)
+    runs = f"{sum(plan.price.full_runs for plan in plans):,.1f}".removesuffix(".0")
     return f"{cost:,.0f} steps = {runs} full runs, about {duration(seconds)}"

@@ -41,6 +41,13 @@ def test_a_full_run_includes_the_validation_of_a_complete_trial(make_record: Mak
     assert full_run_cost([pruned, make_record(val_batches=30)], (100, 1000)) == pytest.approx(110)
 
 
+def test_a_full_run_does_not_include_the_validations_of_averaged_weights(make_record: MakeRecord) -> None:
+    # two of four validations
+    record = make_record(val_batches=60, ema_rungs=((50, 2.0), (75, 1.5)))
+    assert full_run_cost([record], (100, 1000)) == pytest.approx(110)
+    assert spend([record]).full_runs == pytest.approx(120 / 110)
+
+
 def test_each_horizon_is_counted_in_its_own_full_runs_and_the_whole_in_the_targets(
     make_record: MakeRecord,
 ) -> None:

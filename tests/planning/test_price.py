@@ -35,6 +35,18 @@ def test_a_run_takes_its_steps_its_validations_and_its_start() -> None:
     assert price.seconds == pytest.approx(12 * 22)
 
 
+def test_searches_that_may_be_pruned_validate_averaged_weights_too() -> None:
+    plain = price_of(INFO, rungs=20, n_trials=10, checks=2, n_jobs=3)
+    price = price_of(INFO, rungs=20, n_trials=10, checks=2, n_jobs=3, ema_rungs=14)
+    assert price.runs == plain.runs
+    assert price.run_cost == plain.run_cost
+    assert price.cost == pytest.approx(plain.cost + 10 * 14 * 9 / 3)
+    assert plain.full_runs == 12
+    assert price.full_runs == pytest.approx(12 + 10 * 42 / 1060)
+    # 10 searches by threes take four rounds
+    assert price.seconds == pytest.approx(plain.seconds + 4 * 14 * 0.5)
+
+
 @pytest.mark.parametrize(("runs", "n_jobs", "rounds"), [(12, 1, 12), (12, 5, 3), (12, 12, 1), (1, 8, 1), (0, 3, 0)])
 def test_runs_at_once_share_the_time_but_not_the_cost(runs: int, n_jobs: int, rounds: int) -> None:
     price = Price(runs=runs, run_cost=5.0, run_seconds=2.0, n_jobs=n_jobs)
