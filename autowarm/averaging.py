@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from autowarm.pruning import EMA_SHARE
@@ -44,7 +45,9 @@ class AveragedWeights:
         """Take the weights after an optimizer step."""
         if self._statistics is None:
             self._statistics = _statistics(module)
-        sources = [p for group in optimizer.param_groups for p in group["params"]] + self._statistics
+        # a lazy layer that nothing has run yet has no weights
+        trained = [p for group in optimizer.param_groups for p in group["params"] if not is_lazy(p)]
+        sources = trained + self._statistics
         if len(sources) != len(self._sources):
             # the first step, or weights that a job has begun to train since
             known = {id(source): average for source, average in zip(self._sources, self._averages, strict=True)}
@@ -72,7 +75,7 @@ def _start(source: Tensor) -> Tensor:
 
 def _statistics(module: nn.Module) -> list[Tensor]:
     layers = [m for m in module.modules() if isinstance(m, _NormBase)]
-    return [t for layer in layers for t in (layer.running_mean, layer.running_var) if t is not None]
+    return [t for layer in layers for t in (layer.running_mean, layer.running_var) if t is not None and not is_lazy(t)]
 
 
 def averageable(trainer: Trainer) -> bool:

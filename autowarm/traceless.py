@@ -72,16 +72,18 @@ class _State:
 
     def __init__(self, module: nn.Module) -> None:
         # inference mode allows what the validation did: tensors made in it may be changed in it alone
+        # one that TorchScript compiled has its attributes elsewhere
+        modules = [m for m in module.modules() if not isinstance(m, torch.jit.ScriptModule)]
         with torch.inference_mode():
             self._contents = [(b, b.clone()) for b in module.buffers() if not is_lazy(b)]
             self._buffers: list[tuple[dict[str, Tensor | None], dict[str, Tensor | None]]] = [
                 (m._buffers, dict(m._buffers))  # noqa: SLF001 - buffers() leaves out those that are None
-                for m in module.modules()
+                for m in modules
             ]
             seen: set[int] = set()
             self._attributes = [
                 (m, {name: (value, _Kept(value, seen)) for name, value in vars(m).items() if name not in _STRUCTURE})
-                for m in module.modules()
+                for m in modules
             ]
 
     def restore(self) -> None:

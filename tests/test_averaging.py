@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanSquaredError, MinMetric
 
 from autowarm import Schedule, Training
-from autowarm.averaging import AveragedWeights
+from autowarm.averaging import AveragedWeights, averageable
 from autowarm.pruning import ema_rungs_of, rungs_of
 from autowarm.specs import JobSpec, Link, TrainingSpec
 from autowarm.trial import fit, prepare, run_trial
@@ -308,3 +310,41 @@ def test_a_validation_that_raises_still_leaves_the_weights_as_they_were() -> Non
     with pytest.raises(ZeroDivisionError), averaged.in_place():
         assert weight.item() / weight.item() == 1
     assert weight.item() == 1
+
+
+def test_of_shards_no_average_is_made() -> None:
+    def trainer(strategy: str) -> Any:
+        return SimpleNamespace(strategy=type(strategy, (), {})())
+
+    assert averageable(trainer("SingleDeviceStrategy"))
+    assert averageable(trainer("DDPStrategy"))
+    assert not averageable(trainer("FSDPStrategy"))
+
+
+def test_a_lazy_layer_that_nothing_runs_is_left_alone() -> None:
+    class Lazy(jobs.Regression):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = nn.Sequential(nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.Linear(8, 1))
+            self.unused = nn.LazyLinear(3)
+
+    # torch warns that it is new
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = run_trial(spec_of(lambda: jobs.build(module=Lazy())))
+    assert (result.outcome, len(result.ema_rungs)) == ("COMPLETE", 14), result
+
+
+def test_a_module_that_holds_itself_and_its_loss_trains_on() -> None:
+    class Knot(jobs.Regression):
+        def __init__(self) -> None:
+            super().__init__()
+            self.knot: list[Any] = [{}]
+            self.knot[0]["knot"] = self.knot
+
+        def training_step(self, batch: jobs.Batch) -> Tensor:
+            self.loss = super().training_step(batch)
+            return self.loss
+
+    result = run_trial(spec_of(lambda: jobs.build(module=Knot())))
+    assert (result.outcome, len(result.ema_rungs)) == ("COMPLETE", 14), result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from autowarm.adapters.pytorch_lightning import TunedSchedule
 from autowarm.errors import JobError
 from autowarm.inspection import inspect_job
 from autowarm.job import build
-from autowarm.pruning import rungs_of
+from autowarm.pruning import ema_rungs_of, rungs_of
 from autowarm.specs import JobSpec, TrainingSpec
 from autowarm.trial import run_trial
 
@@ -59,9 +60,24 @@ def test_a_job_is_looked_at_and_trained(kind: str, steps: int, tmp_path: Path) -
     spec = TrainingSpec(job=job(kind, tmp_path), monitor="val_loss", total_steps=None)
     info = inspect_job(spec)
     assert (info.total_steps, info.scheduler) == (steps, "StepLR")
-    spec = TrainingSpec(job=spec.job, monitor="val_loss", total_steps=steps, schedule=SCHEDULE, rungs=rungs_of(steps))
+    spec = replace(spec, total_steps=steps, schedule=SCHEDULE, rungs=rungs_of(steps))
     result = run_trial(spec)
     assert (result.outcome, result.steps) == ("COMPLETE", steps), result
+
+
+@pytest.mark.filterwarnings("ignore:.*set aside")
+def test_averaged_weights_are_validated_and_leave_the_training_as_it_is() -> None:
+    spec = TrainingSpec(
+        job=JobSpec(factory=pl_jobs.build),
+        monitor="val_loss",
+        total_steps=80,
+        schedule=SCHEDULE,
+        rungs=rungs_of(80),
+        ema_rungs=ema_rungs_of(80),
+    )
+    result = run_trial(spec)
+    assert [step for step, _ in result.ema_rungs] == list(ema_rungs_of(80)), result
+    assert run_trial(replace(spec, ema_rungs=())).rungs == result.rungs
 
 
 def test_a_model_that_does_not_import_is_named(tmp_path: Path) -> None:

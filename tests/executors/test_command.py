@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from autowarm import Schedule, tune
 from autowarm.errors import JobError
 from autowarm.executors.local import Done, Event, LocalExecutor, Progress, Rung
-from autowarm.pruning import rungs_of
+from autowarm.pruning import ema_rungs_of, rungs_of
 from autowarm.specs import JobSpec, TrainingSpec, TrialResult
 
 pytestmark = pytest.mark.slow
@@ -89,6 +90,25 @@ def test_both_processes_use_the_learning_rates_of_the_schedule(executor: LocalEx
     lrs = SCHEDULE.lrs(total_steps=STEPS).tolist()
     assert seen(tmp_path, 0) == seen(tmp_path, 1) == lrs
     assert_gone(tmp_path)
+
+
+def test_averaged_weights_are_validated_in_both_processes_and_change_nothing(
+    executor: LocalExecutor, tmp_path: Path
+) -> None:
+    found = []
+    for name, ema_rungs in (("with", ema_rungs_of(80)), ("without", ())):
+        folder = tmp_path / name
+        folder.mkdir()
+        spec = replace(spec_of(folder, total_steps=80), ema_rungs=ema_rungs)
+        result = result_of(executor, executor.start("trial", spec))
+        assert isinstance(result, TrialResult), result
+        assert [step for step, _ in result.ema_rungs] == list(ema_rungs), result
+        found.append(result)
+        assert_gone(folder)
+    averaged, plain = found
+    assert averaged.rungs == plain.rungs
+    assert averaged.train_curve == plain.train_curve
+    assert all(ema != dict(averaged.rungs)[step] for step, ema in averaged.ema_rungs)
 
 
 def test_what_one_process_hears_or_sees_ends_both_at_the_same_step(executor: LocalExecutor, tmp_path: Path) -> None:
