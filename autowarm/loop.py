@@ -114,7 +114,8 @@ class HorizonLoop:
             if record.outcome != "FAILED":
                 self._early_errors = None
             ema = dict(record.ema_rungs)
-            for step, value in record.rungs if record.role == "search" else ():
+            here = record.role == "search" and record.total_steps == self.info.total_steps
+            for step, value in record.rungs if here else ():
                 self._judge(record.trial, record.schedule, step, value, ema.get(step))
 
     def search(self, n_trials: int) -> None:
@@ -165,7 +166,8 @@ class HorizonLoop:
             dataset_size=self.dataset_size,
             schedule=task.schedule,
             seed=task.seed,
-            rungs=self._rungs,
+            # a range test is read off its training losses
+            rungs=self._rungs if task.role != "range_test" else self._rungs[-1:],
             # what nobody is judged by is not validated
             ema_rungs=self._ema_rungs if task.role == "search" else (),
             processes=self.info.processes,

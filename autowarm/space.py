@@ -114,7 +114,8 @@ class SearchSpace:
     range says ``log: false``.
 
     Attributes:
-        initial_lr: the peak; greater than 0.
+        initial_lr: the peak; greater than 0. None: a range test finds its range (`autowarm.planning.range_test`), and
+            until then there is no schedule.
         warmup_ratio: warmup's share of all steps, in [0, 1).
         decay: names of decays.
         warmup: shapes of the warmup.
@@ -130,7 +131,7 @@ class SearchSpace:
         SettingsError: a value that is not such a dimension, or a combination that no schedule allows.
     """
 
-    initial_lr: Any = field(default_factory=lambda: Range(1e-5, 1e-1, log=True))
+    initial_lr: Any = None
     warmup_ratio: Any = field(default_factory=lambda: Range(0.0, 0.3))
     decay: Any = ("constant", "linear", "cosine", "wsd")
     warmup: Any = "linear"
@@ -151,7 +152,7 @@ class SearchSpace:
         """Turn each field into a dimension, and try what the space allows as schedules."""
         for f in fields(self):
             value = getattr(self, f.name)
-            if f.name in OPTIONS or (value is None and f.name in DECAY_PARAMETERS):
+            if f.name in OPTIONS or (value is None and f.name in ("initial_lr", *DECAY_PARAMETERS)):
                 continue
             object.__setattr__(self, f.name, _dimension(f.name, value))
         for name in DECAY_PARAMETERS:
@@ -161,7 +162,7 @@ class SearchSpace:
         for decay in self.decays:
             for params in _samples(self.dimensions(decay)):
                 try:
-                    self.schedule({"decay": decay, **params})
+                    self.schedule({"decay": decay, "initial_lr": 1.0, **params})
                 except ScheduleError as e:
                     raise SettingsError(f"space: {e}") from None
 
@@ -189,6 +190,10 @@ class SearchSpace:
             if value != usual.get(name)
         }
 
+    def with_initial_lr(self, low: float, high: float) -> SearchSpace:
+        """Return the space with this range of `initial_lr`, by order of magnitude."""
+        return replace(self, initial_lr=Range(low, high, log=True))
+
     @property
     def decays(self) -> tuple[str, ...]:
         """The decays that are searched."""
@@ -202,7 +207,8 @@ class SearchSpace:
     @property
     def bounds(self) -> dict[str, tuple[float, float]]:
         """(lowest, highest) value searched of the dimensions that every decay has."""
-        ends = {name: _ends(getattr(self, name)) for name in ("initial_lr", "warmup_ratio")}
+        given = {name: getattr(self, name) for name in ("initial_lr", "warmup_ratio")}
+        ends = {name: _ends(dimension) for name, dimension in given.items() if dimension is not None}
         return {name: (min(values), max(values)) for name, values in ends.items() if min(values) < max(values)}
 
     def dimensions(self, decay: str) -> dict[str, Dimension]:
@@ -212,7 +218,9 @@ class SearchSpace:
         two dimensions.
         """
         found: dict[str, Dimension] = {
-            name: getattr(self, name) for name in ("initial_lr", "warmup_ratio", "warmup", "warmup_start_ratio")
+            name: getattr(self, name)
+            for name in ("initial_lr", "warmup_ratio", "warmup", "warmup_start_ratio")
+            if getattr(self, name) is not None
         }
         law = DECAYS[decay]  # type: ignore[index] # checked at the making
         if law.ends_at_final_lr_ratio:
@@ -241,9 +249,17 @@ class SearchSpace:
         return not parameters[name].optional or (name != "num_cycles" and getattr(self, name) is not None)
 
     def schedule(self, params: Mapping[str, Any]) -> Schedule:
-        """Return the schedule that a sampler's parameters stand for; those that are fixed may be left out."""
+        """Return the schedule that a sampler's parameters stand for; those that are fixed may be left out.
+
+        Raises:
+            SettingsError: neither the space nor the parameters tell the `initial_lr`.
+        """
         dimensions = self.dimensions(params["decay"])
         values = {"decay": params["decay"]}
+        if self.initial_lr is None:
+            if "initial_lr" not in params:
+                raise SettingsError("space.initial_lr is not known before a range test: give it a low and a high")
+            values["initial_lr"] = params["initial_lr"]
         for name, dimension in dimensions.items():
             value = dimension.value if isinstance(dimension, Fixed) else params[name]
             values[name.rpartition(".")[2]] = value

@@ -18,7 +18,8 @@ from autowarm.export import choose
 from autowarm.loop import HorizonLoop, Interrupts, Task, interrupts
 from autowarm.planning.guesses import incumbent_of, starting_guesses
 from autowarm.planning.horizon_plan import HorizonPlan
-from autowarm.planning.price import price_of
+from autowarm.planning.price import Price, price_of
+from autowarm.planning.range_test import bracket_of, plan_range_test
 from autowarm.progress import Display, display_for
 from autowarm.pruning import Pruning, ema_rungs_of, rungs_of
 from autowarm.record import Mode, TrialRecord
@@ -29,7 +30,7 @@ from autowarm.settings import StudySettings, read_job
 from autowarm.space import SearchSpace
 from autowarm.specs import JobSpec, KeepCallbacks, TrainingSpec
 from autowarm.study.database import Storage, database, quiet_optuna
-from autowarm.study.horizon import HorizonStudy
+from autowarm.study.horizon import HorizonStudy, known_range
 from autowarm.workspace import lay_out, owned
 
 if TYPE_CHECKING:
@@ -178,6 +179,12 @@ def run_study(
             with interrupts() as seen, database(settings.storage, out) as storage:
                 studies = [_open_study(storage, settings, plan) for plan in plans]
                 try:
+                    if settings.space.initial_lr is None:
+                        found = known_range(storage, settings.identity)
+                        if found is None:
+                            found = _find_range(settings, plans, studies, executor=executor, display=shown, seen=seen)
+                        settings = replace(settings, space=settings.space.with_initial_lr(*found))
+                        studies = [_open_study(storage, settings, plan) for plan in plans]
                     for plan, study in zip(plans, studies, strict=True):
                         _run_horizon(settings, plan, study, executor=executor, display=shown, seen=seen)
                 finally:
@@ -234,6 +241,11 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
             n_jobs=n_jobs,
         )
         plans.append(HorizonPlan(info, starting_guesses(info, settings.space.options), today, price, dataset_size))
+    if settings.space.initial_lr is None:
+        longest = max(range(len(plans)), key=lambda i: (plans[i].info.total_steps, plans[i].info.dataset_size or 0))
+        chosen = plans[longest]
+        test = plan_range_test(chosen.info, seed=settings.seed, run_cost=chosen.price.run_cost)
+        plans[longest] = replace(chosen, range_test=test)
     return plans
 
 
@@ -250,6 +262,38 @@ def _open_study(storage: Storage, settings: StudySettings, plan: HorizonPlan) ->
     return study
 
 
+def _find_range(
+    settings: StudySettings,
+    plans: Sequence[HorizonPlan],
+    studies: Sequence[HorizonStudy],
+    *,
+    executor: LocalExecutor,
+    display: Display,
+    seen: Interrupts,
+) -> tuple[float, float]:
+    """Run the range test, or what an interruption has left of it, and keep the range of `initial_lr` that it finds.
+
+    One for all horizons, at the longest: its share of a run is least there, the test sees the first steps of a run,
+    which all have in common, and what is to be compared over horizons is searched in one range.
+    """
+    plan, study, test = next(
+        (p, s, p.range_test) for p, s in zip(plans, studies, strict=True) if p.range_test is not None
+    )
+    info = replace(plan.info, total_steps=test.steps)
+    seconds = info.fixed_seconds + info.total_steps * info.step_seconds
+    price = Price(len(test.seeds), test.cost / len(test.seeds), seconds, plan.price.n_jobs)
+    done = [r for r in study.records() if r.role == "range_test"]
+    display.horizon(f"{settings.name}: range test, {len(test.seeds)} seeds of {test.steps} steps", done, price)
+    loop = _loop(settings, replace(plan, info=info), study, executor=executor, display=display, seen=seen)
+    first, label = study.checks(), f"lr rises from {test.low:.2g} to {test.high:.2g}"
+    left = [seed for seed in test.seeds if seed not in {r.seed for r in done if r.outcome != "FAILED"}]
+    loop.check([Task(first + i, "range_test", test.schedule, label, seed) for i, seed in enumerate(left)])
+    bracket = bracket_of(study.records())
+    study.keep_range(bracket.low, bracket.high)
+    display.notice(f"searched: {bracket.words}")
+    return bracket.low, bracket.high
+
+
 def _run_horizon(
     settings: StudySettings,
     plan: HorizonPlan,
@@ -263,8 +307,23 @@ def _run_horizon(
     outside = study.enqueue(plan.guesses, total_steps=plan.info.total_steps)
     if outside and study.finished == 0:
         display.notice(f"outside of the space, so not tried: {', '.join(outside)}")
-    display.horizon(_title(settings, plan), study.records(), plan.price)
-    loop = HorizonLoop(
+    records = [r for r in study.records() if r.role != "range_test"]
+    display.horizon(_title(settings, plan), records, plan.price)
+    loop = _loop(settings, plan, study, executor=executor, display=display, seen=seen)
+    loop.search(settings.n_trials)
+    loop.check(_check_tasks(settings, plan, study))
+
+
+def _loop(
+    settings: StudySettings,
+    plan: HorizonPlan,
+    study: HorizonStudy,
+    *,
+    executor: LocalExecutor,
+    display: Display,
+    seen: Interrupts,
+) -> HorizonLoop:
+    return HorizonLoop(
         settings=settings,
         info=plan.info,
         study=study,
@@ -276,8 +335,6 @@ def _run_horizon(
         dataset_size=plan.dataset_size,
         versions=_versions(),
     )
-    loop.search(settings.n_trials)
-    loop.check(_check_tasks(settings, plan, study))
 
 
 def _check_seeds(settings: StudySettings, today: Schedule | None) -> list[int]:

@@ -274,7 +274,12 @@ def _tell(out: Path, record: TrialRecord) -> None:
     identity = {"name": "demo", "job": "a:b", "monitor": "val_loss", "mode": "min"}
     with quiet_optuna(), database(None, out) as storage:
         study = HorizonStudy(
-            storage, identity=identity, space=SearchSpace(), total_steps=100, dataset_size=None, seed=0
+            storage,
+            identity=identity,
+            space=SearchSpace(initial_lr=[1e-3, 1e-2]),
+            total_steps=100,
+            dataset_size=None,
+            seed=0,
         )
         study.ask()
         study.tell(record)

@@ -14,7 +14,10 @@ from autowarm.errors import SettingsError
 from autowarm.schedule import OPTIONS, Schedule
 from autowarm.space import Choice, Dimension, Fixed, Range, SearchSpace
 
+LRS = {"low": 1e-5, "high": 1e-1}
+USUAL = SearchSpace(initial_lr=LRS)
 EVERYTHING = SearchSpace(
+    initial_lr=LRS,
     decay=list(DECAYS),
     warmup=["linear", "cosine", "exponential"],
     warmup_start_ratio={"low": 1e-4, "high": 0.5},
@@ -61,13 +64,26 @@ def test_a_decay_brings_its_own_dimensions_named_after_both(decay: str, own: lis
 def test_where_nothing_is_said_the_usual_decays_and_wide_ranges_are_searched() -> None:
     space = SearchSpace()
     assert space.decays == ("constant", "linear", "cosine", "wsd")
-    assert space.initial_lr == Range(1e-5, 1e-1, log=True)
+    assert space.initial_lr is None
     assert space.warmup_ratio == Range(0.0, 0.3, log=False)
     assert space.dimensions("wsd")["wsd.decay_ratio"] == Range(0.1, 0.6)
     assert [n for n, d in space.dimensions("cosine").items() if not isinstance(d, Fixed)] == [
-        "initial_lr",
         "warmup_ratio",
     ]
+
+
+def test_a_space_without_lrs_has_no_schedule_before_their_range_is_known() -> None:
+    space = SearchSpace.from_dict({"initial_lr": None, "decay": ["linear"]})
+    assert space.bounds == {"warmup_ratio": (0.0, 0.3)}
+    assert "initial_lr" not in space.to_dict()
+    with pytest.raises(SettingsError, match=r"space\.initial_lr is not known before a range test"):
+        space.schedule({"decay": "linear", "warmup_ratio": 0.1})
+    found = space.with_initial_lr(1e-4, 0.1)
+    assert found == SearchSpace(initial_lr=Range(1e-4, 0.1, log=True), decay=["linear"])
+    assert found.schedule({"decay": "linear", "warmup_ratio": 0.1, "initial_lr": 0.01}).initial_lr == 0.01
+    # what no schedule allows is refused all the same
+    with pytest.raises(SettingsError, match="must add up to at most 1"):
+        SearchSpace(warmup_ratio=0.6, decay="wsd", decay_ratio=0.5)
 
 
 def test_each_field_takes_a_range_a_list_or_one_value() -> None:
@@ -133,21 +149,21 @@ def test_what_is_fixed_is_no_parameter() -> None:
     ids=str,
 )
 def test_a_schedule_outside_of_the_space_has_no_params(schedule: Schedule) -> None:
-    assert SearchSpace().params_of(schedule, total_steps=100) is None
+    assert USUAL.params_of(schedule, total_steps=100) is None
 
 
 def test_a_warmup_in_steps_becomes_a_ratio() -> None:
-    params = SearchSpace().params_of(Schedule(initial_lr=1e-3, warmup_steps=30), total_steps=100)
+    params = USUAL.params_of(Schedule(initial_lr=1e-3, warmup_steps=30), total_steps=100)
     assert params == {"decay": "constant", "initial_lr": 1e-3, "warmup_ratio": 0.3}
 
 
 def test_a_hair_outside_by_rounding_is_clipped_into_the_range() -> None:
-    params = SearchSpace().params_of(Schedule(initial_lr=0.1 * (1 + 1e-12), warmup_ratio=0.3 + 1e-12), total_steps=100)
+    params = USUAL.params_of(Schedule(initial_lr=0.1 * (1 + 1e-12), warmup_ratio=0.3 + 1e-12), total_steps=100)
     assert params == {"decay": "constant", "initial_lr": 0.1, "warmup_ratio": 0.3}
 
 
 def test_the_same_warmup_in_whole_steps_is_the_choice() -> None:
-    space = SearchSpace(warmup_ratio=[0.0, 0.06, 0.1])
+    space = SearchSpace(initial_lr=LRS, warmup_ratio=[0.0, 0.06, 0.1])
     params = space.params_of(Schedule(initial_lr=1e-3, warmup_ratio=20 / 330), total_steps=330)
     assert params == {"decay": "constant", "initial_lr": 1e-3, "warmup_ratio": 0.06}
     assert space.params_of(Schedule(initial_lr=1e-3, warmup_ratio=21 / 330), total_steps=330) is None
@@ -155,11 +171,11 @@ def test_the_same_warmup_in_whole_steps_is_the_choice() -> None:
 
 def test_without_warmup_its_shape_does_not_matter() -> None:
     schedule = Schedule(initial_lr=1e-3, warmup="exponential", warmup_start_ratio=0.3)
-    assert SearchSpace().params_of(schedule, total_steps=100) is not None
+    assert USUAL.params_of(schedule, total_steps=100) is not None
 
 
 @pytest.mark.parametrize(
-    "space", [SearchSpace(), EVERYTHING, SearchSpace(initial_lr=0.1, decay="step", gamma=[0.1, 0.5])]
+    "space", [SearchSpace(), USUAL, EVERYTHING, SearchSpace(initial_lr=0.1, decay="step", gamma=[0.1, 0.5])]
 )
 def test_from_dict_inverts_to_dict(space: SearchSpace) -> None:
     assert SearchSpace.from_dict(space.to_dict()) == space
@@ -184,8 +200,8 @@ def test_from_dict_inverts_to_dict(space: SearchSpace) -> None:
         ({"initial_lr": [0.1, 0.2, 0.1]}, r"must not repeat a value, got \[0\.1, 0\.2, 0\.1\]"),
         ({"initial_lr": [[0.1], [0.2]]}, "choices must be words or numbers"),
         (
-            {"initial_lr": None},
-            r"space\.initial_lr: must be a range with low and high, a list of choices, or one value",
+            {"warmup_ratio": None},
+            r"space\.warmup_ratio: must be a range with low and high, a list of choices, or one value",
         ),
         ({"initial_lr": "fast"}, "initial_lr must be greater than 0, got 'fast'"),
         ({"initial_lr": True}, "initial_lr must be greater than 0, got True"),
@@ -275,7 +291,7 @@ def test_a_space_that_is_accepted_holds_nothing_but_schedules(
     warmup_ratio: list[float], decay_ratio: list[float], data: st.DataObject
 ) -> None:
     try:
-        space = SearchSpace(decay=["wsd", "linear"], warmup_ratio=warmup_ratio, decay_ratio=decay_ratio)
+        space = SearchSpace(initial_lr=LRS, decay=["wsd", "linear"], warmup_ratio=warmup_ratio, decay_ratio=decay_ratio)
     except SettingsError:
         assert max(warmup_ratio) + max(decay_ratio) > 1
     else:

@@ -327,7 +327,9 @@ def test_a_persons_study_file_in_the_folder_is_left_alone_and_ours_is_kept_up_to
 
 
 def test_a_warmup_module_is_tuned_and_what_it_does_today_is_known(tmp_path: Path) -> None:
-    result = tune("sample_jobs:warmup_module", tmp_path, n_trials=2, confirm_seeds=1, space={"decay": "cosine"})
+    result = tune(
+        "sample_jobs:warmup_module", tmp_path, n_trials=2, confirm_seeds=1, space={**SPACE, "decay": "cosine"}
+    )
     (baseline,) = (r for r in result.records if r.role == "baseline")
     assert baseline.schedule == Schedule(initial_lr=0.05, warmup_ratio=0.2, decay="cosine")
     assert result.records[0].schedule == baseline.schedule

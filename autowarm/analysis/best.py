@@ -20,8 +20,9 @@ def horizon_order(horizon: Horizon) -> tuple[int, int]:
 
 
 def horizons(records: Iterable[TrialRecord]) -> list[Horizon]:
-    """Return the horizons of the records, the largest first."""
-    return sorted({record.horizon for record in records}, key=horizon_order, reverse=True)
+    """Return the horizons of the records, the largest first; the steps of a range test are none."""
+    found = {record.horizon for record in records if record.role != "range_test"}
+    return sorted(found, key=horizon_order, reverse=True)
 
 
 def horizon_words(horizon: Horizon) -> str:

@@ -63,10 +63,16 @@ def spend(records: Iterable[TrialRecord], target: Horizon | None = None) -> Spen
 
 
 def spend_by_horizon(records: Iterable[TrialRecord]) -> dict[Horizon, Spend]:
-    """Return the cost of each horizon's records, in full runs at that horizon, the largest horizon first."""
+    """Return the cost of each horizon's records, in full runs at that horizon, the largest horizon first.
+
+    A range test belongs to the largest horizon, whose study it was run for.
+    """
+    records = list(records)
+    target = target_horizon(records)
     groups: dict[Horizon, list[TrialRecord]] = {}
     for record in records:
-        groups.setdefault(record.horizon, []).append(record)
+        horizon = record.horizon if record.role != "range_test" or target is None else target
+        groups.setdefault(horizon, []).append(record)
     order = sorted(groups, key=horizon_order, reverse=True)
     return {h: _spend(groups[h], full_run_cost(groups[h], h)) for h in order}
 

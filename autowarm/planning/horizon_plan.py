@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from autowarm.planning.price import Price
+from autowarm.planning.range_test import RangeTestPlan
 from autowarm.schedule import Schedule
 from autowarm.specs import JobInfo
 
@@ -20,6 +21,7 @@ class HorizonPlan:
         today: the schedule the job has today; None where its scheduler is no Schedule.
         price: of the horizon, at most.
         dataset_size: what the study asks for; None: all.
+        range_test: what finds the range of `initial_lr` of all horizons, before this one; None: nothing does.
     """
 
     info: JobInfo
@@ -27,3 +29,4 @@ class HorizonPlan:
     today: Schedule | None
     price: Price
     dataset_size: int | None
+    range_test: RangeTestPlan | None = None

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from autowarm.analysis.advice import Bounds
 from autowarm.errors import RecordError
+from autowarm.planning.range_test import found_range
 from autowarm.record import TrialRecord, read_jsonl, write_jsonl
-from autowarm.report.markdown import report_md
+from autowarm.report.markdown import RANGE_PICTURE, report_md
 from autowarm.report.picture import draw
+from autowarm.report.range_picture import draw_range_test
 from autowarm.report.tables import to_csv
 
 RECORDS = "trials.jsonl"
@@ -34,9 +36,14 @@ def write_results(records: Iterable[TrialRecord], out: Path, *, name: str, bound
 
 
 def write_report(records: Sequence[TrialRecord], out: Path, *, name: str, bounds: Bounds | None = None) -> None:
-    """Write `trials.csv`, `report.md` and `report.png` into an existing folder, but no `trials.jsonl`."""
+    """Write `trials.csv`, `report.md` and `report.png` into an existing folder, but no `trials.jsonl`.
+
+    And `range_test.png`, where a range test found the range of `initial_lr`.
+    """
     _replace(out / TABLE, to_csv(records))
     draw(records, out / PICTURE)
+    if found_range(records) is not None:
+        draw_range_test(records, out / RANGE_PICTURE)
     _replace(out / REPORT, report_md(records, name=name, picture=PICTURE, bounds=bounds))
 
 

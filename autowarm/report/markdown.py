@@ -21,11 +21,13 @@ from autowarm.analysis.best import (
 )
 from autowarm.analysis.compare import comparisons, schedule_words
 from autowarm.analysis.spend import Spend, spend, spend_by_horizon
+from autowarm.planning.range_test import found_range
 from autowarm.record import TrialRecord
 from autowarm.report.tables import last_line
 from autowarm.schedule import Schedule
 from autowarm.words import duration
 
+RANGE_PICTURE = "range_test.png"
 TOP = 5
 # Rows of the tables of what went wrong; trials.csv has them all.
 MANY = 20
@@ -64,17 +66,24 @@ def report_md(
         ("Best schedules", _best(records)),
         ("Repeated with other seeds", _repeated(records)),
         ("Tuned against today's schedule", _compared(records)),
+        ("Range of initial_lr", _range(records, with_picture=picture is not None)),
         ("What was spent", _spent(records)),
         ("Was pruning right", _audited(records)),
         ("What diverged", _diverged(records)),
         ("What failed", _failed(records)),
-        ("Advice", [f"- {escape(sentence)}" for sentence in advise(records, bounds)]),
+        ("Advice", [f"- {escape(sentence)}" for sentence in advise(records, bounds_of(records, bounds))]),
         ("How to use the schedule", _use(records)),
     ]
     for title, lines in sections:
         if lines:
             parts += [f"## {title}", "\n".join(lines)]
     return "\n\n".join(parts) + "\n"
+
+
+def bounds_of(records: Sequence[TrialRecord], bounds: Bounds | None) -> Bounds | None:
+    """Return the bounds of a search, that of `initial_lr` from the range test where the study names none."""
+    found = found_range(records) if "initial_lr" not in (bounds or {}) else None
+    return bounds if found is None else {**(bounds or {}), "initial_lr": (found.low, found.high)}
 
 
 def escape(text: object) -> str:
@@ -165,6 +174,15 @@ def _compared(records: Sequence[TrialRecord]) -> list[str]:
     return [*_table(header, rows), "", *said]
 
 
+def _range(records: Sequence[TrialRecord], *, with_picture: bool) -> list[str]:
+    found = found_range(records)
+    if found is None:
+        return []
+    cost = spend([r for r in records if r.role == "range_test"], target_horizon(records))
+    said = f"{escape(found.words)}. It took {cost.steps:,} training steps, {cost.full_runs:.2g} full runs."
+    return [said, *(["", f"![Training loss over the learning rate]({RANGE_PICTURE})"] if with_picture else [])]
+
+
 def _spent(records: Sequence[TrialRecord]) -> list[str]:
     if not records:
         return []
@@ -213,7 +231,8 @@ def _audited(records: Sequence[TrialRecord]) -> list[str]:
 
 
 def _diverged(records: Sequence[TrialRecord]) -> list[str]:
-    found = [r for r in records if r.outcome == "DIVERGED"]
+    # to diverge is what a range test is for
+    found = [r for r in records if r.outcome == "DIVERGED" and r.role != "range_test"]
     # the lowest lr that diverges says most
     found.sort(key=lambda r: (r.schedule is None, r.schedule.initial_lr if r.schedule else 0.0, r.trial))
     rows = [

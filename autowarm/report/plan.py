@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autowarm.planning.horizon_plan import HorizonPlan
+from autowarm.planning.range_test import RangeTestPlan
 from autowarm.settings import StudySettings
 from autowarm.space import Choice, Dimension, Fixed, Range
 from autowarm.words import duration
@@ -19,6 +20,11 @@ def plan_text(settings: StudySettings, plans: list[HorizonPlan]) -> str:
     lines = [f"Study {settings.name}: {settings.job}, watching {metric}", "", "Searched:"]
     for name, dimension in [("decay", settings.space.decay), *_dimensions(settings)]:
         lines.append(f"  {name:<26}{_words(dimension)}")
+    if settings.space.initial_lr is None:
+        lines.append(f"  {'initial_lr':<26}in the range that a range test finds")
+    for plan in plans:
+        if plan.range_test is not None:
+            lines += ["", *_range_test(plan.range_test, plan)]
     for plan in plans:
         lines += ["", *_horizon(plan, settings)]
     if len(plans) > 1:
@@ -29,6 +35,16 @@ def plan_text(settings: StudySettings, plans: list[HorizonPlan]) -> str:
         "which saves steps; start-up, the look at the job and other work on this machine come on top.",
     ]
     return "\n".join(lines)
+
+
+def _range_test(test: RangeTestPlan, plan: HorizonPlan) -> list[str]:
+    seconds = len(test.seeds) * (plan.info.fixed_seconds + test.steps * plan.info.step_seconds)
+    return [
+        f"First a range test of initial_lr: {len(test.seeds)} seeds of {test.steps} steps each, "
+        f"rising from {test.low:.2g} to {test.high:.2g}",
+        f"  at most {test.cost:,.0f} steps = {test.share:.2g} full runs of {plan.info.total_steps:,} steps, "
+        f"about {duration(seconds)}; it ends where training breaks",
+    ]
 
 
 def _dimensions(settings: StudySettings) -> list[tuple[str, Dimension]]:

@@ -10,6 +10,7 @@ from autowarm.analysis.best import best_record, horizon_words, horizons
 from autowarm.analysis.compare import comparisons
 from autowarm.analysis.spend import spend
 from autowarm.record import TrialRecord
+from autowarm.report.markdown import bounds_of
 
 
 def summary(records: Sequence[TrialRecord], out: Path, bounds: Bounds | None = None) -> str:
@@ -45,9 +46,13 @@ def summary(records: Sequence[TrialRecord], out: Path, bounds: Bounds | None = N
             lines.append(f"  {comparison.verdict()}")
             lost = lost or comparison.lost
     spent = spend(records)
-    outcomes = ", ".join(f"{count} {name}" for name, count in spent.outcomes.items())
+    tests = [r for r in records if r.role == "range_test"]
+    # to diverge is what a range test is for
+    counts = spend([r for r in records if r.role != "range_test"]).outcomes
+    outcomes = ", ".join(f"{count} {name}" for name, count in counts.items())
+    outcomes += f"; the range test took {spend(tests).steps:,} steps" if tests else ""
     lines += ["", f"Spent {spent.steps:,} training steps, {spent.full_runs:.1f} full runs ({outcomes})."]
-    lines += [f"Note: {sentence}" for sentence in advise(records, bounds)]
+    lines += [f"Note: {sentence}" for sentence in advise(records, bounds_of(records, bounds))]
     lines.append(f"Results: {out / 'report.md'}, {out / 'report.png'}, {out / 'trials.csv'}")
     export = f"autowarm export {out} --format yaml -o best.yaml"
     lines.append(

@@ -22,6 +22,8 @@ from autowarm.study.sampling import distribution_of, sampler_for, suggest
 
 _INTERRUPTED = "interrupted"
 _IDENTITY = "autowarm"
+# What a range test found, on the study that keeps its records: [low, high].
+_RANGE = "initial_lr"
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -216,6 +218,10 @@ class HorizonStudy:
             )
         )
 
+    def keep_range(self, low: float, high: float) -> None:
+        """Store the range of `initial_lr` that a range test found: the study must not change it afterwards."""
+        self._checks.set_user_attr(_RANGE, [low, high])
+
     def records(self) -> list[TrialRecord]:
         """Return every record of this horizon, search trials first.
 
@@ -231,6 +237,15 @@ class HorizonStudy:
     def checks(self) -> int:
         """Return how many records the sampler was not told."""
         return len(self._checks.get_trials(deepcopy=False))
+
+
+def known_range(storage: optuna.storages.BaseStorage, identity: Mapping[str, str]) -> tuple[float, float] | None:
+    """Return the (low, high) of `initial_lr` that a study's range test found, at whichever horizon it ran."""
+    for study in optuna.get_all_study_summaries(storage, include_best_trial=False):
+        found = study.user_attrs.get(_RANGE)
+        if found is not None and study.user_attrs.get(_IDENTITY) == dict(identity):
+            return float(found[0]), float(found[1])
+    return None
 
 
 def _attributes(record: TrialRecord) -> dict[str, Any]:

@@ -24,7 +24,12 @@ def _fill(out: Path, record: TrialRecord) -> None:
     identity = {"name": "demo", "job": "a:b", "monitor": "val_loss", "mode": "min"}
     with quiet_optuna(), database(None, out) as storage:
         study = HorizonStudy(
-            storage, identity=identity, space=SearchSpace(), total_steps=record.total_steps, dataset_size=None, seed=0
+            storage,
+            identity=identity,
+            space=SearchSpace(initial_lr=[1e-3, 1e-2]),
+            total_steps=record.total_steps,
+            dataset_size=None,
+            seed=0,
         )
         if record.role == "search":
             study.ask()

@@ -21,7 +21,8 @@ MakeRecord = Callable[..., TrialRecord]
 Open = Callable[..., HorizonStudy]
 
 IDENTITY = {"name": "demo", "job": "a:b", "monitor": "val_loss", "mode": "min"}
-SPACE = SearchSpace(decay=["constant", "linear", "wsd"])
+LRS = {"low": 1e-5, "high": 1e-1}
+SPACE = SearchSpace(initial_lr=LRS, decay=["constant", "linear", "wsd"])
 GUESSES = {
     "today": Schedule(initial_lr=0.01, decay="constant"),
     "warmup": Schedule(initial_lr=0.01, warmup_ratio=0.1, decay="linear"),
@@ -331,6 +332,7 @@ def test_a_range_may_be_narrowed_or_widened(open_study: Open, tell: Tell) -> Non
 
 def test_every_proposal_is_a_schedule_of_the_space(open_study: Open, tell: Tell) -> None:
     space = SearchSpace(
+        initial_lr=LRS,
         decay=["cosine_restarts", "polynomial", "exponential", "step", "inverse_sqrt", "wsd"],
         warmup=["linear", "exponential"],
         warmup_start_ratio={"low": 1e-3, "high": 0.1},
