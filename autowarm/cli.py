@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,6 +52,8 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"autowarm {given.command}: {e}", file=sys.stderr)  # noqa: T201 - a command prints
         sys.exit(1)
     except KeyboardInterrupt:
+        # all is put away; one more would only leave a traceback
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("stopped; what had finished is kept. Run the same command to go on.", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
 

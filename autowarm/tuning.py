@@ -166,6 +166,7 @@ def run_study(
     """
     records: list[TrialRecord] = []
     with (
+        interrupts() as seen,
         owned(out),
         quiet_optuna(),
         display or Display() as shown,
@@ -175,8 +176,8 @@ def run_study(
             shown.notice(notice)
         plans = look(settings, executor, shown)
         try:
-            # only now: before there is anything to keep, a Ctrl-C may end it at once
-            with interrupts() as seen, database(settings.storage, out) as storage:
+            seen.begin()
+            with database(settings.storage, out) as storage:
                 studies = [_open_study(storage, settings, plan) for plan in plans]
                 try:
                     if settings.space.initial_lr is None:

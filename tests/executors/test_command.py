@@ -168,6 +168,7 @@ def test_a_strategy_that_forks_is_refused_with_what_to_do(executor: LocalExecuto
 
 def test_a_study_of_such_a_job(tmp_path: Path) -> None:
     job = {"factory": "sample_jobs:ddp", "args": {"folder": str(tmp_path)}}
-    result = tune(job, {"decay": "linear"}, n_trials=1, confirm_seeds=0, out=tmp_path / "out", progress=False)
+    space = {"initial_lr": {"low": 0.01, "high": 0.1}, "decay": "linear"}
+    result = tune(job, space, n_trials=1, confirm_seeds=0, out=tmp_path / "out", progress=False)
     (record,) = result.records
     assert (record.outcome, record.batch_size) == ("COMPLETE", 16)
