@@ -112,6 +112,7 @@ class _Inspector(Callback):
         trainer.fit_loop.setup_data()
         if trainer.num_training_batches != float("inf"):
             per_epoch = steps_per_epoch_of(trainer)
+        if per_epoch is not None and self._scheduler is not None and self._scheduler.interval == "epoch":
             epochs = epochs_for(trainer, min(self.total_steps, _LONGEST_SIMULATION)) or 0
             self._epoch_ends = {steps_in(trainer, epoch): epoch for epoch in range(1, epochs + 1)}
         loader = trainer.train_dataloader

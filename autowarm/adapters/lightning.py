@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from autowarm.adapters.run_length import steps_per_epoch_of, total_steps_of
+from autowarm.adapters.run_length import schedule_for, total_steps_of
 from autowarm.adapters.steering import Steering
 from autowarm.adapters.torch import OnResume, build_scheduler
 from autowarm.schedule import ScheduleLike, load_schedule
@@ -104,8 +104,6 @@ class WarmupModule(LightningModule):
         """Return the optimizer with the schedule attached."""
         optimizer = self.optimizer(self.parameters())
         total_steps = self.total_steps if self.total_steps is not None else total_steps_of(self.trainer)
-        schedule = self.schedule
-        if schedule.warmup_epochs is not None:
-            schedule = schedule.resolved(steps_per_epoch=steps_per_epoch_of(self.trainer))
+        schedule = schedule_for(self.trainer, self.schedule)
         scheduler = build_scheduler(optimizer, schedule, total_steps=total_steps, on_resume=self.on_resume)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

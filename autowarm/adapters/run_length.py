@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from autowarm.errors import JobError
+from autowarm.schedule import Schedule
 
 # What Lightning runs where neither max_epochs nor max_steps is set, with a warning of its own.
 LIGHTNINGS_DEFAULT_EPOCHS = 1000
@@ -55,6 +56,17 @@ def steps_per_epoch_of(trainer: Any) -> float:
     if _batches(trainer) is None:
         raise JobError("the training data has no length, so it has no epochs: give the warmup in steps or as a ratio")
     return steps_in(trainer, 1)
+
+
+def schedule_for(trainer: Any, schedule: Schedule) -> Schedule:
+    """Return a schedule with a warmup in epochs turned into the steps that those take in a fit.
+
+    Raises:
+        JobError: the training data has no length.
+    """
+    if schedule.warmup_epochs is None:
+        return schedule
+    return schedule.resolved(steps_per_epoch=steps_per_epoch_of(trainer))
 
 
 def steps_in(trainer: Any, epochs: int) -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, cast
+from typing import Any
 
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 
-from autowarm.adapters.run_length import LIGHTNINGS_DEFAULT_EPOCHS, steps_per_epoch_of, total_steps_of
+from autowarm.adapters.run_length import LIGHTNINGS_DEFAULT_EPOCHS, schedule_for, total_steps_of
 from autowarm.adapters.takeover import (
     disturbance,
     give_back,
@@ -16,9 +16,9 @@ from autowarm.adapters.takeover import (
     set_aside,
     the_optimizer,
 )
-from autowarm.adapters.torch import ON_RESUME, OnResume, ScheduleLR, build_scheduler, is_ours
-from autowarm.errors import JobError, ScheduleError, unknown
-from autowarm.schedule import Schedule, ScheduleLike, load_schedule
+from autowarm.adapters.torch import ScheduleLR, build_scheduler, checked_on_resume, is_ours
+from autowarm.errors import JobError
+from autowarm.schedule import ScheduleLike, load_schedule
 
 
 class Steering:
@@ -35,11 +35,9 @@ class Steering:
         # not an OnResume: LightningCLI would answer a misspelt one with a page, where we have a line
         on_resume: str | None = None,
     ) -> None:
-        if on_resume is not None and on_resume not in ON_RESUME:
-            raise ScheduleError(unknown("on_resume", on_resume, ON_RESUME))
+        self.on_resume = checked_on_resume(on_resume)
         self.schedule = load_schedule(schedule)
         self.total_steps = total_steps
-        self.on_resume = cast("OnResume | None", on_resume)
         self.scheduler: ScheduleLR | None = None
         # what has first been wrong with a learning rate that was used
         self.disturbed: str | None = None
@@ -53,7 +51,10 @@ class Steering:
         optimizer = the_optimizer(trainer, pl_module)
         earlier, self._told, self.disturbed = self.scheduler, set(), None
         self.scheduler = build_scheduler(
-            optimizer, self._schedule_for(trainer), total_steps=self._steps_for(trainer), on_resume=self.on_resume
+            optimizer,
+            schedule_for(trainer, self.schedule),
+            total_steps=self._steps_for(trainer),
+            on_resume=self.on_resume,
         )
         # who was told at the start need not be told at the end
         self.scheduler.warns_beyond_end = "shorter" not in self._told
@@ -65,11 +66,6 @@ class Steering:
         # after the step: hooks of the module and of other callbacks come after ours, up to the step itself
         self._hook = optimizer.register_step_post_hook(lambda *_: self._check(trainer))
         self._batches = trainer.num_training_batches
-
-    def _schedule_for(self, trainer: Any) -> Schedule:
-        if self.schedule.warmup_epochs is None:
-            return self.schedule
-        return self.schedule.resolved(steps_per_epoch=steps_per_epoch_of(trainer))
 
     def _steps_for(self, trainer: Any) -> int:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -57,9 +57,7 @@ class ScheduleLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, schedule: Schedule, *, total_steps: int, on_resume: OnResume | None = None
     ) -> None:
-        if on_resume is not None and on_resume not in ON_RESUME:
-            raise ScheduleError(unknown("on_resume", on_resume, ON_RESUME))
-        self.on_resume = on_resume
+        self.on_resume = checked_on_resume(on_resume)
         self.warns_beyond_end = True
         self.restored = False
         self._follow(schedule, total_steps=total_steps, first_step=0)
@@ -158,6 +156,17 @@ class ScheduleLR(LRScheduler):
             group["initial_lr"] = float(base_lr)
             _write_lr(group, lr)
         self._last_lr = [float(lr) for lr in lrs]
+
+
+def checked_on_resume(value: str | None) -> OnResume | None:
+    """Return a policy on resume as one.
+
+    Raises:
+        ScheduleError: it is none; the nearest is suggested.
+    """
+    if value is not None and value not in ON_RESUME:
+        raise ScheduleError(unknown("on_resume", value, ON_RESUME))
+    return cast("OnResume | None", value)
 
 
 def is_ours(state_dict: Mapping[str, Any]) -> bool:

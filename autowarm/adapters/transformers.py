@@ -13,8 +13,8 @@ from typing import Any, cast
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from autowarm.adapters.torch import ON_RESUME, OnResume, ScheduleLR, is_ours
-from autowarm.errors import JobError, ScheduleError, unknown
+from autowarm.adapters.torch import OnResume, ScheduleLR, checked_on_resume, is_ours
+from autowarm.errors import JobError, ScheduleError
 from autowarm.schedule import Schedule, ScheduleLike, load_schedule
 
 try:
@@ -60,8 +60,7 @@ def use_schedule(
     >>> trainer = use_schedule(Trainer(model, args, train_dataset=data), "best.yaml")  # doctest: +SKIP
     """
     schedule = load_schedule(schedule)
-    if on_resume is not None and on_resume not in ON_RESUME:
-        raise ScheduleError(unknown("on_resume", on_resume, ON_RESUME))
+    checked_on_resume(on_resume)
     # what the Trainer has made itself, in an earlier train(), it makes anew
     if trainer.lr_scheduler is not None and not trainer._created_lr_scheduler:  # noqa: SLF001
         raise ScheduleError(
