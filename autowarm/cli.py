@@ -81,6 +81,11 @@ def _formatter() -> Any:
 def _study_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("study", type=str, help="the study file (YAML); the README shows one")
     parser.add_argument("--n_trials", type=int | None, help="search trials at each horizon, instead of the file's")
+    parser.add_argument(
+        "--budget",
+        type=str | None,
+        help="what each horizon may cost, instead of n_trials: 4 (full runs), '5000 steps', 90min or 1.5h",
+    )
     parser.add_argument("--seed", type=int | None, help="of sampler and trainings, instead of the file's")
     parser.add_argument("--n_jobs", type=int | None, help="trials at once; 1 is reproducible")
 
@@ -93,6 +98,7 @@ def _tune_arguments(parser: ArgumentParser) -> None:
 
 def _demo_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--n_trials", type=int | None, help="search trials")
+    parser.add_argument("--budget", type=str | None, help="what it may cost instead, in full runs: 4")
     parser.add_argument("--seed", type=int | None, help="of sampler and trainings")
     parser.add_argument("--n_jobs", type=int | None, help="trials at once; 1 is reproducible")
     parser.add_argument("--out", type=str | None, help="the study's folder; default: studies/demo")
@@ -129,8 +135,14 @@ def _settings(given: Namespace) -> StudySettings:
 
     from autowarm.settings import load_study
 
-    changes = {name: given.get(name) for name in ("n_trials", "seed", "n_jobs", "storage")}
-    return replace(load_study(Path(given.study)), **{k: v for k, v in changes.items() if v is not None})
+    names = ("n_trials", "budget", "seed", "n_jobs", "storage")
+    changes: dict[str, Any] = {name: value for name in names if (value := given.get(name)) is not None}
+    # one takes the place of the other in the file
+    if "budget" in changes and "n_trials" not in changes:
+        changes["n_trials"] = None
+    elif "n_trials" in changes and "budget" not in changes:
+        changes["budget"] = None
+    return replace(load_study(Path(given.study)), **changes)
 
 
 def _tune(given: Namespace) -> None:

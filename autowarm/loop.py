@@ -14,13 +14,14 @@ from typing import Any
 
 from autowarm.errors import StudyError
 from autowarm.executors.local import Done, Event, LocalExecutor, Progress, Rung
+from autowarm.planning.known_divergence import diverged
 from autowarm.progress import Display, Run
-from autowarm.pruning import PhasePruner, ema_rungs_of, rungs_of
+from autowarm.pruning import PhasePruner, Pruning, ema_rungs_of, rungs_of
 from autowarm.record import Role, TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.settings import StudySettings
 from autowarm.specs import JobInfo, TrainingSpec, TrialResult
-from autowarm.study.horizon import HorizonStudy
+from autowarm.study.horizon import HorizonStudy, Proposal
 
 # How long trials may take to end after a first Ctrl-C.
 _GRACE_SECONDS = 10.0
@@ -107,6 +108,10 @@ class HorizonLoop:
         n_jobs: trials at once, and `threads`, CPU threads of each of their processes.
         dataset_size: what the study asks for; None: all.
         versions: of the libraries, for the records.
+        target_steps: of a level of a ladder, the total_steps that it is climbed to; None: this horizon is the target.
+        pruning: how readily trials are stopped.
+        n_rungs: validations of a trial.
+        records: of this horizon, as they come; those of earlier runs first.
     """
 
     settings: StudySettings
@@ -119,17 +124,22 @@ class HorizonLoop:
     threads: int
     dataset_size: int | None
     versions: Mapping[str, str]
+    target_steps: int | None = None
+    pruning: Pruning = "off"
+    n_rungs: int = 20
+    records: list[TrialRecord] = field(default_factory=list)
     _running: dict[int, Task] = field(default_factory=dict)
     _early_errors: list[str] | None = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Let the pruner know the trials that earlier runs of the study have finished."""
-        self._rungs = rungs_of(self.info.total_steps)
-        self._ema_rungs = ema_rungs_of(self.info.total_steps) if self.settings.pruning != "off" else ()
+        self._rungs = rungs_of(self.info.total_steps, self.n_rungs)
+        self._ema_rungs = ema_rungs_of(self.info.total_steps, self.n_rungs) if self.pruning != "off" else ()
         self._pruner = PhasePruner(
-            self.settings.pruning, self.settings.mode, audit=self.settings.prune_audit, seed=self.settings.seed
+            self.pruning, self.settings.mode, audit=self.settings.prune_audit, seed=self.settings.seed
         )
-        for record in self.study.records():
+        self.records = self.study.records()
+        for record in self.records:
             if record.outcome != "FAILED":
                 self._early_errors = None
             ema = dict(record.ema_rungs)
@@ -137,21 +147,36 @@ class HorizonLoop:
             for step, value in record.rungs if here else ():
                 self._judge(record.trial, record.schedule, step, value, ema.get(step))
 
-    def search(self, n_trials: int) -> None:
-        """Run search trials until there are `n_trials`.
+    def search(self, more: Callable[[int], bool], propose: Callable[[], Proposal | None] | None = None) -> None:
+        """Run search trials.
+
+        Args:
+            more: tells whether to start one more, beside a number of trials that run.
+            propose: returns the next one, or None where there is none left; default: the study's sampler.
 
         Raises:
             StudyError: the job fails with the same error from the start.
             KeyboardInterrupt: after a Ctrl-C; everything told so far is kept.
         """
+        ask = propose if propose is not None else self._ask
 
         def next_task() -> Task | None:
-            if self.study.finished + len(self._running) >= n_trials:
+            proposal = ask() if more(len(self._running)) else None
+            if proposal is None:
                 return None
-            proposal = self.study.ask()
             return Task(proposal.number, "search", proposal.schedule, str(proposal.schedule), self.settings.seed)
 
         self._drive(next_task)
+
+    def _ask(self) -> Proposal:
+        return self.study.ask(diverged(self.records))
+
+    @property
+    def tried(self) -> list[Schedule]:
+        """The schedules of search trials that have ended or run."""
+        schedules = [r.schedule for r in self.records if r.role == "search"]
+        schedules += [task.schedule for task in self._running.values() if task.role == "search"]
+        return [schedule for schedule in schedules if schedule is not None]
 
     def check(self, tasks: list[Task]) -> None:
         """Run trainings that the sampler is not told.
@@ -240,6 +265,7 @@ class HorizonLoop:
             return
         record = self._record(task, result)
         del self._running[event.key]
+        self.records.append(record)
         if task.role == "search":
             self.study.tell(record)
         else:
@@ -282,6 +308,7 @@ class HorizonLoop:
             versions=self.versions,
             audit_step=round(audit.share * self.info.total_steps) if audit is not None else None,
             audit_reason=audit.reason if audit is not None else None,
+            target_steps=self.target_steps,
         )
 
     def _watch_errors(self, record: TrialRecord) -> None:

@@ -45,7 +45,7 @@ def _are_words(x: Any) -> bool:
 # (fields, whether they may be None, what they must be, the same in words)
 _KINDS: tuple[tuple[tuple[str, ...], bool, Callable[[Any], bool], str], ...] = (
     (("trial", "total_steps", "seed", "steps", "val_batches"), False, _is_whole, "a whole number"),
-    (("dataset_size", "batch_size", "audit_step"), True, _is_whole, "a whole number"),
+    (("dataset_size", "batch_size", "audit_step", "target_steps"), True, _is_whole, "a whole number"),
     (("study", "label", "monitor"), False, _is_word, "a word"),
     (("reason", "error", "audit_reason"), True, _is_word, "a word"),
     (("seconds",), False, is_number, "a number"),
@@ -78,6 +78,7 @@ class TrialRecord:
         steps: optimizer steps executed, and `val_batches`, validation batches executed.
         audit_step: where a trial would have been pruned that was finished all the same, as an audit of the pruner, and
             `audit_reason`, why; None for any other.
+        target_steps: of a trial on a lower level of a ladder, the total_steps that it was run for; None: its own.
         seconds: wall time of the trial.
         error: traceback of a FAILED trial.
         versions: of the libraries that matter.
@@ -108,11 +109,17 @@ class TrialRecord:
     versions: Mapping[str, str] | None = None
     audit_step: int | None = None
     audit_reason: str | None = None
+    target_steps: int | None = None
 
     @property
     def horizon(self) -> tuple[int, int | None]:
         """(`total_steps`, `dataset_size`)."""
         return self.total_steps, self.dataset_size
+
+    @property
+    def target(self) -> tuple[int, int | None]:
+        """The horizon that it was run for: its own, or the one that its ladder leads to."""
+        return self.target_steps or self.total_steps, self.dataset_size
 
     @property
     def cost(self) -> float:

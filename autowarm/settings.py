@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from autowarm.budget import Budget, read_budget
 from autowarm.errors import SettingsError, unknown
 from autowarm.pruning import PRUNINGS, Pruning
 from autowarm.record import Mode
@@ -27,6 +28,8 @@ WRITTEN = "# Written by autowarm: this study as it was run last.\n"
 _JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "args")
 # Words in the names of metrics of which more is better.
 _MORE_IS_BETTER = {"acc", "accuracy", "auc", "auroc", "bleu", "dice", "f1", "iou", "precision", "r2", "recall"}
+# Search trials of who says nothing about the price.
+N_TRIALS = 40
 # numpy, and with it Lightning, seeds with 32 bits
 _SEEDS = 2**32
 
@@ -42,7 +45,9 @@ class StudySettings:
         space: the schedules to search.
         total_steps: horizons: optimizer steps of a trial; None: as many as the job runs.
         dataset_size: horizons: training examples of a trial; None: all.
-        n_trials: search trials at each horizon, at least 1.
+        n_trials: search trials at each horizon, at least 1; None: as many as `budget` pays for, or 40 without one.
+        budget: what each horizon may cost, instead of n_trials: full runs (``2``), training steps (``5000 steps``) or
+            time (``1.5 h``); see `autowarm.budget`. Most of the search is shorter runs, `autowarm.planning.ladder`.
         seed: of the sampler and of the trainings; a sequential study repeats exactly.
         n_jobs: trials at once; None: as many as cores on a CPU, one elsewhere. Only 1 is reproducible.
         pruning: how readily a trial that is behind is stopped: `off`, `safe`, `balanced` or `aggressive`.
@@ -64,7 +69,8 @@ class StudySettings:
     space: SearchSpace = field(default_factory=SearchSpace)
     total_steps: tuple[int | None, ...] = (None,)
     dataset_size: tuple[int | None, ...] = (None,)
-    n_trials: int = 40
+    n_trials: int | None = None
+    budget: Budget | None = None
     seed: int = 0
     n_jobs: int | None = None
     pruning: Pruning = "balanced"
@@ -85,7 +91,8 @@ class StudySettings:
             raise SettingsError(unknown("pruning", self.pruning, PRUNINGS))
         for name in ("total_steps", "dataset_size"):
             object.__setattr__(self, name, _sizes(name, getattr(self, name)))
-        for name, minimum in (("n_trials", 1), ("seed", 0), ("confirm_seeds", 0)):
+        self._check_size()
+        for name, minimum in (("seed", 0), ("confirm_seeds", 0)):
             _check_whole(name, getattr(self, name), minimum)
         if self.seed + self.confirm_seeds >= _SEEDS:
             raise SettingsError(f"seed must be less than {_SEEDS - self.confirm_seeds}, got {self.seed}")
@@ -95,6 +102,17 @@ class StudySettings:
         object.__setattr__(self, "keep_callbacks", _names_kept(self.keep_callbacks))
         if self.storage is not None and (not isinstance(self.storage, str) or "://" not in self.storage):
             raise SettingsError(f"storage must be a database URL such as sqlite:///study.db, got {self.storage!r}")
+
+    def _check_size(self) -> None:
+        """Settle how much is searched: by a budget, or by a number of trials."""
+        if self.budget is not None:
+            if self.n_trials is not None:
+                raise SettingsError("give a budget or n_trials, not both: a budget decides how many trials there are")
+            object.__setattr__(self, "budget", read_budget(self.budget))
+            return
+        if self.n_trials is None:
+            object.__setattr__(self, "n_trials", N_TRIALS)
+        _check_whole("n_trials", self.n_trials, 1)
 
     @property
     def horizons(self) -> tuple[tuple[int | None, int | None], ...]:
@@ -239,6 +257,8 @@ def settings_yaml(settings: StudySettings, *, root: Path) -> str:
     if isinstance(settings.keep_callbacks, tuple):
         data["keep_callbacks"] = list(settings.keep_callbacks)
     data.pop("storage")
+    if settings.budget is not None:
+        data["budget"] = str(settings.budget)
     return WRITTEN + to_yaml({key: _writable(value) for key, value in data.items() if value is not None})
 
 

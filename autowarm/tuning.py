@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autowarm.analysis.advice import advise
-from autowarm.analysis.best import best_record
+from autowarm.budget import Budget
 from autowarm.errors import StudyError
 from autowarm.executors.local import LocalExecutor
 from autowarm.export import choose
-from autowarm.loop import HorizonLoop, Interrupts, Task, interrupts
+from autowarm.loop import interrupts
 from autowarm.planning.guesses import incumbent_of, starting_guesses
 from autowarm.planning.horizon_plan import HorizonPlan
-from autowarm.planning.price import Price, price_of
-from autowarm.planning.range_test import bracket_of, plan_range_test
+from autowarm.planning.ladder import plan_ladder
+from autowarm.planning.price import price_of
+from autowarm.planning.range_test import plan_range_test
 from autowarm.progress import Display, display_for
 from autowarm.pruning import Pruning, ema_rungs_of, rungs_of
 from autowarm.record import Mode, TrialRecord
 from autowarm.report.files import write_results
 from autowarm.report.tables import to_frame
 from autowarm.schedule import Schedule
+from autowarm.search import Search, check_seeds, cores, threads
 from autowarm.settings import StudySettings, read_job
 from autowarm.space import SearchSpace
 from autowarm.specs import JobSpec, KeepCallbacks, TrainingSpec
-from autowarm.study.database import Storage, database, quiet_optuna
-from autowarm.study.horizon import HorizonStudy, known_range
+from autowarm.study.database import database, quiet_optuna
 from autowarm.workspace import lay_out, owned
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_LIBRARIES = ("autowarm", "torch", "lightning", "optuna")
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,8 @@ def tune(
     *,
     monitor: str = "val_loss",
     mode: Mode = "min",
-    n_trials: int = 40,
+    n_trials: int | None = None,
+    budget: Budget | float | str | None = None,
     total_steps: int | Sequence[int] | None = None,
     dataset_size: int | Sequence[int] | None = None,
     seed: int = 0,
@@ -106,6 +104,7 @@ def tune(
         monitor: the rest as in `autowarm.settings.StudySettings`.
         mode: ...
         n_trials: ...
+        budget: ...
         total_steps: ...
         dataset_size: ...
         seed: ...
@@ -131,6 +130,7 @@ def tune(
         total_steps=total_steps,  # type: ignore[arg-type] # one number is a list of one
         dataset_size=dataset_size,  # type: ignore[arg-type]
         n_trials=n_trials,
+        budget=budget,  # type: ignore[arg-type] # read and checked there
         seed=seed,
         n_jobs=n_jobs,
         pruning=pruning,
@@ -178,18 +178,11 @@ def run_study(
         try:
             seen.begin()
             with database(settings.storage, out) as storage:
-                studies = [_open_study(storage, settings, plan) for plan in plans]
+                search = Search(settings, plans, storage=storage, executor=executor, display=shown, interrupts=seen)
                 try:
-                    if settings.space.initial_lr is None:
-                        found = known_range(storage, settings.identity)
-                        if found is None:
-                            found = _find_range(settings, plans, studies, executor=executor, display=shown, seen=seen)
-                        settings = replace(settings, space=settings.space.with_initial_lr(*found))
-                        studies = [_open_study(storage, settings, plan) for plan in plans]
-                    for plan, study in zip(plans, studies, strict=True):
-                        _run_horizon(settings, plan, study, executor=executor, display=shown, seen=seen)
+                    settings = search.run()
                 finally:
-                    records = [record for study in studies for record in study.records()]
+                    records = search.records()
         finally:
             if records:
                 write_results(records, out, name=settings.name, bounds=settings.space.bounds)
@@ -223,7 +216,7 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
             total_steps=total_steps,
             dataset_size=dataset_size,
             seed=settings.seed,
-            threads=_threads(settings.n_jobs or _cores()),
+            threads=threads(settings.n_jobs or cores()),
             keep_callbacks=settings.keep_callbacks,
         )
         info = executor.inspect(spec)
@@ -231,14 +224,14 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
             if notice not in told:
                 told.add(notice)
                 display.notice(notice)
-        n_jobs = settings.n_jobs or (max(1, _cores() // info.processes) if info.accelerator == "cpu" else 1)
+        n_jobs = settings.n_jobs or (max(1, cores() // info.processes) if info.accelerator == "cpu" else 1)
         today = incumbent_of(info)
         price = price_of(
             info,
             rungs=len(rungs_of(info.total_steps)),
             ema_rungs=len(ema_rungs_of(info.total_steps)) if settings.pruning != "off" else 0,
-            n_trials=settings.n_trials,
-            checks=len(_check_seeds(settings, today)) + settings.confirm_seeds,
+            n_trials=settings.n_trials or 0,
+            checks=len(check_seeds(settings, today)) + settings.confirm_seeds,
             n_jobs=n_jobs,
         )
         plans.append(HorizonPlan(info, starting_guesses(info, settings.space.options), today, price, dataset_size))
@@ -247,144 +240,22 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
         chosen = plans[longest]
         test = plan_range_test(chosen.info, seed=settings.seed, run_cost=chosen.price.run_cost)
         plans[longest] = replace(chosen, range_test=test)
-    return plans
-
-
-def _open_study(storage: Storage, settings: StudySettings, plan: HorizonPlan) -> HorizonStudy:
-    study = HorizonStudy(
-        storage,
-        identity=settings.identity,
-        space=settings.space,
-        total_steps=plan.info.total_steps,
-        dataset_size=plan.dataset_size,
-        seed=settings.seed,
-    )
-    study.reap()
-    return study
-
-
-def _find_range(
-    settings: StudySettings,
-    plans: Sequence[HorizonPlan],
-    studies: Sequence[HorizonStudy],
-    *,
-    executor: LocalExecutor,
-    display: Display,
-    seen: Interrupts,
-) -> tuple[float, float]:
-    """Run the range test, or what an interruption has left of it, and keep the range of `initial_lr` that it finds.
-
-    One for all horizons, at the longest: its share of a run is least there, the test sees the first steps of a run,
-    which all have in common, and what is to be compared over horizons is searched in one range.
-    """
-    plan, study, test = next(
-        (p, s, p.range_test) for p, s in zip(plans, studies, strict=True) if p.range_test is not None
-    )
-    info = replace(plan.info, total_steps=test.steps)
-    seconds = info.fixed_seconds + info.total_steps * info.step_seconds
-    price = Price(len(test.seeds), test.cost / len(test.seeds), seconds, plan.price.n_jobs)
-    done = [r for r in study.records() if r.role == "range_test"]
-    display.horizon(f"{settings.name}: range test, {len(test.seeds)} seeds of {test.steps} steps", done, price)
-    loop = _loop(settings, replace(plan, info=info), study, executor=executor, display=display, seen=seen)
-    first, label = study.checks(), f"lr rises from {test.low:.2g} to {test.high:.2g}"
-    left = [seed for seed in test.seeds if seed not in {r.seed for r in done if r.outcome != "FAILED"}]
-    loop.check([Task(first + i, "range_test", test.schedule, label, seed) for i, seed in enumerate(left)])
-    bracket = bracket_of(study.records())
-    study.keep_range(bracket.low, bracket.high)
-    display.notice(f"searched: {bracket.words}")
-    return bracket.low, bracket.high
-
-
-def _run_horizon(
-    settings: StudySettings,
-    plan: HorizonPlan,
-    study: HorizonStudy,
-    *,
-    executor: LocalExecutor,
-    display: Display,
-    seen: Interrupts,
-) -> None:
-    """Search one horizon, then train the winner and today's schedule on fresh seeds."""
-    outside = study.enqueue(plan.guesses, total_steps=plan.info.total_steps)
-    if outside and study.finished == 0:
-        display.notice(f"outside of the space, so not tried: {', '.join(outside)}")
-    records = [r for r in study.records() if r.role != "range_test"]
-    display.horizon(_title(settings, plan), records, plan.price)
-    loop = _loop(settings, plan, study, executor=executor, display=display, seen=seen)
-    loop.search(settings.n_trials)
-    loop.check(_check_tasks(settings, plan, study))
-
-
-def _loop(
-    settings: StudySettings,
-    plan: HorizonPlan,
-    study: HorizonStudy,
-    *,
-    executor: LocalExecutor,
-    display: Display,
-    seen: Interrupts,
-) -> HorizonLoop:
-    return HorizonLoop(
-        settings=settings,
-        info=plan.info,
-        study=study,
-        executor=executor,
-        display=display,
-        interrupts=seen,
-        n_jobs=plan.price.n_jobs,
-        threads=_threads(plan.price.n_jobs * plan.info.processes),
-        dataset_size=plan.dataset_size,
-        versions=_versions(),
-    )
-
-
-def _check_seeds(settings: StudySettings, today: Schedule | None) -> list[int]:
-    """Return the seeds that today's schedule is trained on: fresh ones, and one in any case where it is no Schedule."""
-    fresh = [settings.seed + 1 + i for i in range(settings.confirm_seeds)]
-    return fresh or ([settings.seed] if today is None else [])
-
-
-def _check_tasks(settings: StudySettings, plan: HorizonPlan, study: HorizonStudy) -> list[Task]:
-    """Return the trainings beside the search that are still to do."""
-    records = study.records()
-    best = best_record(records)
-    if best is None:
-        return []
-    today = plan.today
-    label = f"today: {today if today is not None else plan.info.scheduler}"
-    first = study.checks()
-    asked = [Task(0, "baseline", None, label, seed, known=today) for seed in _check_seeds(settings, today)]
-    asked += [
-        Task(0, "confirm", best.schedule, best.label, settings.seed + 1 + i) for i in range(settings.confirm_seeds)
+    if settings.budget is None:
+        return plans
+    return [
+        replace(
+            plan,
+            ladder=plan_ladder(
+                settings.budget,
+                plan.info,
+                n_jobs=plan.price.n_jobs,
+                pruning=settings.pruning,
+                range_test=plan.range_test,
+                checked=settings.confirm_seeds > 0,
+            ),
+        )
+        for plan in plans
     ]
-    done = {(r.role, r.seed, r.schedule) for r in records if r.outcome != "FAILED"}
-    todo = [task for task in asked if (task.role, task.seed, task.schedule or task.known) not in done]
-    return [replace(task, trial=first + i) for i, task in enumerate(todo)]
-
-
-def _title(settings: StudySettings, plan: HorizonPlan) -> str:
-    size = f", {plan.dataset_size:,} examples" if plan.dataset_size is not None else ""
-    return f"{settings.name}: {settings.n_trials} trials of {plan.info.total_steps:,} steps{size}"
-
-
-def _threads(processes: int) -> int:
-    """Share the cores out, so that trainings do not fight for them."""
-    return max(1, _cores() // processes)
-
-
-def _cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _name_of(job: JobSpec) -> str:

@@ -39,6 +39,7 @@ FULL: Mapping[str, Any] = {
     "ema_rungs": ((50, 0.375),),
     "audit_step": 50,
     "audit_reason": "it was behind",
+    "target_steps": 800,
     "train_curve": ((10, 1.5), (20, 1.25)),
     "grad_norms": ((10, 2.0),),
     "steps": 100,

@@ -30,14 +30,14 @@ def advise(records: Iterable[TrialRecord], bounds: Bounds | None = None) -> list
     several = len(horizons(searched)) > 1
     said: list[str] = []
     for horizon in horizons(searched):
-        here = [r for r in searched if r.horizon == horizon]
+        here = [r for r in searched if r.target == horizon]
         found = _nothing_complete(here) or _edges(here, bounds or {})
         said += [f"At {horizon_words(horizon)}: {sentence}" if several else _capital(sentence) for sentence in found]
     return said + _failures(searched) + _one_seed(records)
 
 
 def _nothing_complete(records: Sequence[TrialRecord]) -> list[str]:
-    if best_record(records, records[0].horizon) is not None:
+    if best_record(records, records[0].target) is not None:
         return []
     lrs = [r.schedule.initial_lr for r in records if r.schedule is not None]
     count = f"all {len(records)} trials" if len(records) > 1 else "the only trial"
@@ -50,7 +50,7 @@ def _nothing_complete(records: Sequence[TrialRecord]) -> list[str]:
 
 
 def _edges(records: Sequence[TrialRecord], bounds: Bounds) -> list[str]:
-    best = best_record(records, records[0].horizon)
+    best = best_record(records, records[0].target)
     if best is None or best.schedule is None:
         return []
     lrs = [r.schedule.initial_lr for r in records if r.schedule is not None]

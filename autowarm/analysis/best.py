@@ -20,8 +20,8 @@ def horizon_order(horizon: Horizon) -> tuple[int, int]:
 
 
 def horizons(records: Iterable[TrialRecord]) -> list[Horizon]:
-    """Return the horizons of the records, the largest first; the steps of a range test are none."""
-    found = {record.horizon for record in records if record.role != "range_test"}
+    """Return the horizons that the records are of or lead to, the largest first; the steps of a range test are none."""
+    found = {record.target for record in records if record.role != "range_test"}
     return sorted(found, key=horizon_order, reverse=True)
 
 

@@ -65,13 +65,13 @@ def spend(records: Iterable[TrialRecord], target: Horizon | None = None) -> Spen
 def spend_by_horizon(records: Iterable[TrialRecord]) -> dict[Horizon, Spend]:
     """Return the cost of each horizon's records, in full runs at that horizon, the largest horizon first.
 
-    A range test belongs to the largest horizon, whose study it was run for.
+    A range test belongs to the largest horizon, whose study it was run for; a level of a ladder, to what it leads to.
     """
     records = list(records)
     target = target_horizon(records)
     groups: dict[Horizon, list[TrialRecord]] = {}
     for record in records:
-        horizon = record.horizon if record.role != "range_test" or target is None else target
+        horizon = record.target if record.role != "range_test" or target is None else target
         groups.setdefault(horizon, []).append(record)
     order = sorted(groups, key=horizon_order, reverse=True)
     return {h: _spend(groups[h], full_run_cost(groups[h], h)) for h in order}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from autowarm.planning.ladder import Ladder
 from autowarm.planning.price import Price
 from autowarm.planning.range_test import RangeTestPlan
 from autowarm.schedule import Schedule
@@ -22,6 +23,7 @@ class HorizonPlan:
         price: of the horizon, at most.
         dataset_size: what the study asks for; None: all.
         range_test: what finds the range of `initial_lr` of all horizons, before this one; None: nothing does.
+        ladder: how a budget is split; None: a number of trials is searched, all at this horizon.
     """
 
     info: JobInfo
@@ -30,3 +32,4 @@ class HorizonPlan:
     price: Price
     dataset_size: int | None
     range_test: RangeTestPlan | None = None
+    ladder: Ladder | None = None

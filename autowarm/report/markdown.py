@@ -12,6 +12,7 @@ from autowarm.analysis.best import (
     Horizon,
     best_record,
     has_value,
+    horizon_order,
     horizon_words,
     horizons,
     ranked,
@@ -66,6 +67,7 @@ def report_md(
         ("Best schedules", _best(records)),
         ("Repeated with other seeds", _repeated(records)),
         ("Tuned against today's schedule", _compared(records)),
+        ("The ladder", _ladder(records)),
         ("Range of initial_lr", _range(records, with_picture=picture is not None)),
         ("What was spent", _spent(records)),
         ("Was pruning right", _audited(records)),
@@ -172,6 +174,31 @@ def _compared(records: Sequence[TrialRecord]) -> list[str]:
     ]
     said = [f"- {escape(horizon_words(c.horizon))}: {escape(c.verdict())}" for c in found]
     return [*_table(header, rows), "", *said]
+
+
+def _ladder(records: Sequence[TrialRecord]) -> list[str]:
+    """Show the levels that a budget was spent on, and the best of each."""
+    climbed = [r for r in records if r.target_steps is not None]
+    targets = sorted({r.target for r in climbed}, key=horizon_order, reverse=True)
+    rows = []
+    for target in targets:
+        here = [r for r in records if r.target == target and r.role == "search"]
+        for steps in sorted({r.total_steps for r in here}):
+            level = [r for r in here if r.total_steps == steps]
+            best = best_record(level, (steps, target[1]))
+            row = (
+                (f"{best.value:.5g}", _lr(best.schedule), _warmup(best), _decay(best.schedule)) if best else ("-",) * 4
+            )
+            cost = f"{spend(level, target).full_runs:.2f}"
+            rows.append((horizon_words(target), f"{steps:,}", _counts(spend(level).outcomes), cost, *row))
+    if not rows:
+        return []
+    header = ("searched for", "steps", "trials", "full runs", climbed[0].monitor, "initial_lr", "warmup", "decay")
+    return [
+        "Short runs explore, and hand their best on. Values of different numbers of steps do not compare.",
+        "",
+        *_table(header, rows),
+    ]
 
 
 def _range(records: Sequence[TrialRecord], *, with_picture: bool) -> list[str]:

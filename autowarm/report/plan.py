@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autowarm.planning.horizon_plan import HorizonPlan
+from autowarm.planning.ladder import Ladder
 from autowarm.planning.range_test import RangeTestPlan
 from autowarm.settings import StudySettings
 from autowarm.space import Choice, Dimension, Fixed, Range
@@ -28,7 +29,17 @@ def plan_text(settings: StudySettings, plans: list[HorizonPlan]) -> str:
     for plan in plans:
         lines += ["", *_horizon(plan, settings)]
     if len(plans) > 1:
-        lines += ["", f"All {len(plans)} horizons: {_price(sum(p.price.seconds for p in plans), plans)}"]
+        if settings.budget is None:
+            lines += ["", f"All {len(plans)} horizons: {_price(sum(p.price.seconds for p in plans), plans)}"]
+        else:
+            lines += ["", f"Each of the {len(plans)} horizons has that budget."]
+    if settings.budget is not None:
+        lines += [
+            "",
+            "What ends early pays for more trials. Start-up, the look at the job and other work on this machine come "
+            "on top.",
+        ]
+        return "\n".join(lines)
     lines += [
         "",
         f"Trials that fall behind are pruned (pruning: {settings.pruning}) and diverging ones stopped, "
@@ -83,8 +94,42 @@ def _horizon(plan: HorizonPlan, settings: StudySettings) -> list[str]:
         f"  today's schedule: {own}",
         f"  tried first: {', '.join(inside) or 'nothing'}"
         + (f" (outside of the space: {', '.join(outside)})" if outside else ""),
-        f"  at most {price.runs} runs, {price.n_jobs} at once: {_price(price.seconds, [plan])}",
+        *(
+            _ladder(plan, plan.ladder, settings)
+            if plan.ladder is not None
+            else [f"  at most {price.runs} runs, {price.n_jobs} at once: {_price(price.seconds, [plan])}"]
+        ),
     ]
+
+
+def _ladder(plan: HorizonPlan, ladder: Ladder, settings: StudySettings) -> list[str]:
+    """Return what a budget is spent on, a line a level."""
+    assert settings.budget is not None  # noqa: S101 - a ladder comes from one
+    total = duration(ladder.total) if ladder.in_seconds else f"{ladder.total:,.0f} steps"
+    said = "" if settings.budget.words == total else f" = {total}"
+    lines = [f"  a budget of {settings.budget.words}{said}, {ladder.n_jobs} at once:"]
+    if plan.range_test is not None:
+        lines.append(_rung_line("the range test", plan.range_test.cost, plan))
+    # the best and the worst case of a level are the same, as what ends early pays for more trials
+    for level in ladder.levels:
+        price = level.price if not ladder.in_seconds else _cost_of(plan, level.total_steps)
+        trials = f"{level.trials} trial{'s' * (level.trials != 1)} of {level.total_steps:,} steps"
+        lines.append(_rung_line(trials, level.trials * price, plan))
+    if ladder.checks:
+        price = ladder.price if not ladder.in_seconds else plan.price.run_cost
+        checks = f"{ladder.checks} check{'s' * (ladder.checks != 1)} on fresh seeds"
+        lines.append(_rung_line(checks, ladder.checks * price, plan))
+    else:
+        lines.append("    nothing is left for a check on fresh seeds")
+    return lines
+
+
+def _cost_of(plan: HorizonPlan, steps: int) -> float:
+    return plan.price.run_cost * steps / plan.info.total_steps
+
+
+def _rung_line(what: str, cost: float, plan: HorizonPlan) -> str:
+    return f"    {what:<32}{cost:>10,.0f} steps = {cost / plan.price.run_cost:.2f} full runs"
 
 
 def _price(seconds: float, plans: list[HorizonPlan]) -> str:

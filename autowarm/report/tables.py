@@ -15,8 +15,8 @@ from autowarm.schedule import OPTIONS
 if TYPE_CHECKING:
     import pandas as pd
 
-# What few schedules tell: columns only where one does, after the others.
-RARE: tuple[str, ...] = ("timescale", *OPTIONS)
+# What few records tell: columns only where one does, after the others.
+RARE: tuple[str, ...] = ("timescale", *OPTIONS, "target_steps")
 _OWN = tuple(name for name in DECAY_PARAMETERS if name not in RARE)
 COLUMNS: tuple[str, ...] = (
     *("study", "trial", "role", "outcome", "value", "monitor", "mode"),
@@ -34,7 +34,7 @@ _OF_SCHEDULE = ("initial_lr", "warmup", "warmup_start_ratio", "decay", *_OWN, "f
 
 
 def to_row(record: TrialRecord) -> dict[str, Any]:
-    """Return a record as {column: value}, in the order of `COLUMNS`; then those of `RARE` that its schedule tells.
+    """Return a record as {column: value}, in the order of `COLUMNS`; then those of `RARE` that there are.
 
     `warmup_ratio` and `warmup_steps` are both filled in, whichever the schedule gives; `error` is the last
     line of the traceback. What does not apply is None.
@@ -47,6 +47,8 @@ def to_row(record: TrialRecord) -> dict[str, Any]:
         row["warmup_steps"] = warmup_steps(record)
         told = record.schedule.told_parameters
         row.update({name: told[name] for name in RARE if name in told})
+    if record.target_steps is not None:
+        row["target_steps"] = record.target_steps
     row["error"] = last_line(record.error)
     return row
 

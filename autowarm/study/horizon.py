@@ -6,7 +6,7 @@ baselines and confirmations in the other (named `... checks`), which it never se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,13 +14,18 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from autowarm.errors import StudyError
+from autowarm.planning.known_divergence import Diverged, bound_to_diverge
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.space import Choice, Range, SearchSpace
 from autowarm.study.database import RECORD, records_of
-from autowarm.study.sampling import distribution_of, sampler_for, suggest
+from autowarm.study.sampling import Sampler, distribution_of, sampler_for, suggest
 
 _INTERRUPTED = "interrupted"
+# A proposal that was not trained, since what had diverged before it would make it diverge.
+_PASSED_OVER = "passed over"
+# In a row: a space in which nothing else is left is trained all the same.
+_MOST_PASSED_OVER = 20
 _IDENTITY = "autowarm"
 # What a range test found, on the study that keeps its records: [low, high].
 _RANGE = "initial_lr"
@@ -51,6 +56,8 @@ class HorizonStudy:
         space: the schedules to search.
         total_steps: of the horizon, and `dataset_size`, None for all examples.
         seed: of the sampler.
+        target_steps: of a level of a ladder, the horizon that it is climbed to; None: this one.
+        sampler: what proposes.
 
     Raises:
         StudyError: the database holds a study of that name with another identity, or with other choices.
@@ -65,13 +72,18 @@ class HorizonStudy:
         total_steps: int,
         dataset_size: int | None,
         seed: int,
+        target_steps: int | None = None,
+        sampler: Sampler = "tpe",
     ) -> None:
         self.space = space
+        self.total_steps = total_steps
         self.mode = identity["mode"]
         self._seed = seed
+        self._sampler: Sampler = sampler
         self._running: dict[int, optuna.Trial] = {}
         size = f" examples={dataset_size}" if dataset_size is not None else ""
-        name = f"{identity['name']} steps={total_steps}{size}"
+        level = f" level={total_steps}" if target_steps is not None else ""
+        name = f"{identity['name']} steps={target_steps or total_steps}{size}{level}"
         self._search = self._open(storage, name, identity)
         self._checks = self._open(storage, f"{name} checks", identity)
         self._check_choices()
@@ -143,18 +155,54 @@ class HorizonStudy:
     @property
     def finished(self) -> int:
         """Search trials that have ended by themselves, whatever the outcome."""
+        left_out = (_INTERRUPTED, _PASSED_OVER)
         return sum(
-            t.state in _ENDED and _INTERRUPTED not in t.user_attrs for t in self._search.get_trials(deepcopy=False)
+            t.state in _ENDED and not any(name in t.user_attrs for name in left_out)
+            for t in self._search.get_trials(deepcopy=False)
         )
 
-    def ask(self) -> Proposal:
-        """Return the next schedule to train."""
-        self._search.sampler = sampler_for(seed=self._seed, trial=self._proposed())
+    @property
+    def waiting(self) -> int:
+        """Proposals that come before those of the sampler: guesses, and trials that were interrupted."""
+        return len(self._search.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+    def ask(self, diverged: Sequence[Diverged] = ()) -> Proposal:
+        """Return the next schedule to train.
+
+        Args:
+            diverged: schedules that diverged; what they say would diverge, too, is not proposed: the sampler is told
+                that it did, and asked again.
+        """
+        for _ in range(_MOST_PASSED_OVER):
+            proposal = self._ask()
+            reason = bound_to_diverge(proposal.schedule, self.total_steps, diverged)
+            if reason is None or proposal.origin != "sampler":
+                return proposal
+            self._pass_over(proposal, reason)
+        return self._ask()
+
+    def _ask(self) -> Proposal:
+        self._search.sampler = sampler_for(self._sampler, seed=self._seed, trial=self._proposed())
         trial = self._search.ask()
         trial.set_user_attr("role", "search")
         schedule = self.space.schedule(suggest(trial, self.space))
         self._running[trial.number] = trial
         return Proposal(trial.number, schedule, trial.user_attrs.get("origin", "sampler"))
+
+    def ask_for(self, schedule: Schedule, origin: str) -> Proposal | None:
+        """Return a proposal of that schedule, or None where it lies outside of the space; first what is waiting."""
+        params = self.space.params_of(schedule, total_steps=self.total_steps)
+        if params is None:
+            return None
+        if not self.waiting:
+            self._search.enqueue_trial(params, user_attrs={"origin": origin})
+        return self._ask()
+
+    def _pass_over(self, proposal: Proposal, reason: str) -> None:
+        trial = self._running.pop(proposal.number)
+        trial.set_user_attr(_PASSED_OVER, reason)
+        trial.set_constraint("diverged", 1.0)
+        self._search.tell(trial, self._worst_value(None))
 
     def _proposed(self) -> int:
         """Count the trials that were proposed, each once however often it was interrupted."""
@@ -180,18 +228,17 @@ class HorizonStudy:
         else:
             self._search.tell(trial, record.value if record.value is not None else self._worst_value(record))
 
-    def _worst_value(self, diverged: TrialRecord) -> float:
+    def _worst_value(self, diverged: TrialRecord | None) -> float:
         feasible = [
             t.value
             for t in self._search.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
             if t.value is not None and not any(v > 0 for v in t.constraints.values())
         ]
         # before the first one that trained, what this one had reached before it diverged
-        values = feasible or [
-            v
-            for _, v in (*diverged.rungs, *(diverged.train_curve if self.mode == "min" else ()))
-            if abs(v) < float("inf")
-        ]
+        values = feasible
+        if diverged is not None and not values:
+            seen = (*diverged.rungs, *(diverged.train_curve if self.mode == "min" else ()))
+            values = [v for _, v in seen if abs(v) < float("inf")]
         return (max if self.mode == "min" else min)(values, default=0.0)
 
     def interrupted(self, number: int) -> None:

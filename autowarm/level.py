@@ -1,0 +1,112 @@
+"""What one level of a ladder tries, trial by trial: told from the records alone, so that it goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from autowarm.analysis.best import has_value
+from autowarm.loop import HorizonLoop
+from autowarm.planning.climb import around, carried, climb, first_new
+from autowarm.planning.horizon_plan import HorizonPlan
+from autowarm.planning.known_divergence import Diverged, bound_to_diverge, diverged
+from autowarm.planning.spread import spread
+from autowarm.record import TrialRecord
+from autowarm.schedule import Schedule
+from autowarm.space import SearchSpace
+from autowarm.study.horizon import Proposal
+from autowarm.study.sampling import Known, Sampler, proposed
+
+# Of the lowest level: parts of the range of peaks that are looked at before the sampler has its say.
+_SPREAD = 6
+# Guesses there, beside today's: one rule of thumb, as all of them have today's peak.
+_RULES = ("6 % warmup", "10 % warmup", "no warmup")
+# Trials that ended well before a model of them is worth asking.
+_ENOUGH = 4
+# It is asked that often for something that is not known to diverge and was not tried.
+_ATTEMPTS = 20
+
+
+@dataclass
+class LevelSearch:
+    """Proposes the trials of one level.
+
+    Attributes:
+        plan: of the horizon that the ladder leads to.
+        loop: runs the trials of this level, and has their records.
+        space: the schedules to search.
+        below: search trials of the level below; none on the lowest one.
+        bad: what diverged on the levels below.
+        sampler: what proposes when the first ideas are spent.
+    """
+
+    plan: HorizonPlan
+    loop: HorizonLoop
+    space: SearchSpace
+    below: Sequence[TrialRecord]
+    bad: Sequence[Diverged]
+    sampler: Sampler
+
+    def propose(self) -> Proposal | None:
+        """Return the next trial, or None where everything there is has been tried."""
+        study = self.loop.study
+        if study.waiting:
+            return study.ask()
+        tried, steps = self.loop.tried, self.loop.info.total_steps
+        while (found := first_new(self._first(), tried, total_steps=steps)) is not None:
+            name, schedule = found
+            proposal = study.ask_for(schedule, name)
+            if proposal is not None:
+                return proposal
+            tried = [*tried, schedule]
+        sampled = self._sampled()
+        return study.ask_for(sampled, "sampler") if sampled is not None else None
+
+    @property
+    def _here(self) -> list[TrialRecord]:
+        return [r for r in self.loop.records if r.role == "search"]
+
+    def _first(self) -> Iterator[tuple[str, Schedule]]:
+        """Yield what is tried before the sampler has its say, as far as it is known yet."""
+        whole, steps = self.plan.info.total_steps, self.loop.info.total_steps
+        if any(has_value(r) for r in self.below):
+            below = self.below[0].total_steps
+            yield from climb(self.below, self._here, from_steps=below, to_steps=steps, space=self.space)
+            return
+        rule = next((name for name in _RULES if name in self.plan.guesses), None)
+        guesses = {name: guess for name, guess in self.plan.guesses.items() if name in ("today", rule)}
+        known = [carried(g, from_steps=whole, to_steps=steps, space=self.space) for g in guesses.values()]
+        yield from zip(guesses, known, strict=True)
+        bad = [*self.bad, *diverged(self._here)]
+        for schedule in spread(self.space, _SPREAD, seed=self.loop.settings.seed, known=known):
+            if bound_to_diverge(schedule, steps, bad) is None:
+                yield "spread", schedule
+
+    def _sampled(self) -> Schedule | None:
+        """Return a schedule that the sampler proposes, near the best where a level below has told where that is."""
+        here, steps, settings = self._here, self.loop.info.total_steps, self.loop.settings
+        known = [point for r in here if (point := self._known(r)) is not None]
+        enough = sum(has_value(r) for r in here) >= _ENOUGH
+        space = around(here, self.space) if self.below else self.space
+        bad = [*self.bad, *diverged(here)]
+        schedule = None
+        for attempt in range(_ATTEMPTS):
+            number = len(self.loop.tried) * _ATTEMPTS + attempt
+            params = proposed(space, known if enough else [], self.sampler, seed=settings.seed, trial=number)
+            schedule = self.space.schedule(params)
+            new = first_new([("", schedule)], self.loop.tried, total_steps=steps) is not None
+            if new and bound_to_diverge(schedule, steps, bad) is None:
+                return schedule
+        return schedule if schedule is not None and bound_to_diverge(schedule, steps, bad) is None else None
+
+    def _known(self, record: TrialRecord) -> Known | None:
+        """Return what a sampler learns of a trial; of one that was pruned, the last value that it reached."""
+        steps = self.loop.info.total_steps
+        params = self.space.params_of(record.schedule, total_steps=steps) if record.schedule is not None else None
+        if params is None or record.outcome == "FAILED":
+            return None
+        sign = 1.0 if record.mode == "min" else -1.0
+        if record.outcome == "DIVERGED":
+            return Known(params, 0.0, diverged=True)
+        value = record.value if has_value(record) else (record.rungs[-1][1] if record.rungs else None)
+        return Known(params, sign * value) if value is not None else None

@@ -1,0 +1,270 @@
+"""What a study runs, part by part: the range test, each horizon's search, straight or up a ladder, and its checks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+
+from autowarm.analysis.best import best_record
+from autowarm.executors.local import LocalExecutor
+from autowarm.level import LevelSearch
+from autowarm.loop import HorizonLoop, Interrupts, Task
+from autowarm.planning.horizon_plan import HorizonPlan
+from autowarm.planning.known_divergence import diverged
+from autowarm.planning.ladder import RUNGS, Ladder, Level, pays
+from autowarm.planning.price import Price
+from autowarm.planning.range_test import bracket_of
+from autowarm.progress import Display
+from autowarm.record import TrialRecord
+from autowarm.schedule import Schedule
+from autowarm.settings import StudySettings
+from autowarm.study.database import Storage
+from autowarm.study.horizon import HorizonStudy, known_range
+from autowarm.study.sampling import sampler_name
+
+_LIBRARIES = ("autowarm", "torch", "lightning", "optuna")
+# Rounds of checks on fresh seeds that a budget may pay for.
+_MOST_ROUNDS = 5
+
+
+@dataclass
+class Search:
+    """Runs a study's parts in their order; each goes on where an interruption has left it.
+
+    Attributes:
+        settings: of the study.
+        plans: of its horizons.
+        storage: its database, which stays open meanwhile.
+        executor: where trials run.
+        display: what a person sees.
+        interrupts: Ctrl-C, counted.
+    """
+
+    settings: StudySettings
+    plans: Sequence[HorizonPlan]
+    storage: Storage
+    executor: LocalExecutor
+    display: Display
+    interrupts: Interrupts
+    _studies: dict[tuple[int, int | None, int | None], HorizonStudy] = field(default_factory=dict)
+
+    def run(self) -> StudySettings:
+        """Run what is left to run.
+
+        Returns:
+            The settings, with the range of `initial_lr` where a range test has found it.
+
+        Raises:
+            StudyError: the study cannot go on.
+            KeyboardInterrupt: after a Ctrl-C; everything told so far is kept.
+        """
+        for plan in self.plans:
+            self._study(plan)
+        if self.settings.space.initial_lr is None:
+            found = known_range(self.storage, self.settings.identity)
+            if found is None:
+                found = self._find_range()
+            self.settings = replace(self.settings, space=self.settings.space.with_initial_lr(*found))
+            self._studies.clear()
+        for plan in self.plans:
+            if plan.ladder is not None:
+                self._climb(plan, plan.ladder)
+            else:
+                self._search(plan)
+        return self.settings
+
+    def records(self) -> list[TrialRecord]:
+        """Return the records of all horizons, in their order, levels of a ladder before what they led to."""
+        found = []
+        for plan in self.plans:
+            for level in plan.ladder.levels[:-1] if plan.ladder is not None else ():
+                found += self._study(plan, level).records()
+            found += self._study(plan).records()
+        return found
+
+    def _study(self, plan: HorizonPlan, level: Level | None = None) -> HorizonStudy:
+        """Return a horizon's study, or that of a level below it, put right where a killed run has left it."""
+        target = plan.info.total_steps
+        steps = level.total_steps if level is not None else target
+        key = (target, plan.dataset_size, steps)
+        if key not in self._studies:
+            study = HorizonStudy(
+                self.storage,
+                identity=self.settings.identity,
+                space=self.settings.space,
+                total_steps=steps,
+                dataset_size=plan.dataset_size,
+                seed=self.settings.seed,
+                target_steps=target if steps != target else None,
+                sampler=sampler_name(
+                    self.settings.space,
+                    trials=self.settings.n_trials or 0,
+                    pruned=self.settings.pruning != "off",
+                ),
+            )
+            study.reap()
+            self._studies[key] = study
+        return self._studies[key]
+
+    def _find_range(self) -> tuple[float, float]:
+        """Run the range test, or what an interruption has left of it, and keep the range of `initial_lr` that it finds.
+
+        One for all horizons, at the longest: its share of a run is least there, the test sees the first steps of a run,
+        which all have in common, and what is to be compared over horizons is searched in one range.
+        """
+        plan, test = next((p, p.range_test) for p in self.plans if p.range_test is not None)
+        study = self._study(plan)
+        info = replace(plan.info, total_steps=test.steps)
+        seconds = info.fixed_seconds + info.total_steps * info.step_seconds
+        price = Price(len(test.seeds), test.cost / len(test.seeds), seconds, plan.price.n_jobs)
+        done = [r for r in study.records() if r.role == "range_test"]
+        self.display.horizon(
+            f"{self.settings.name}: range test, {len(test.seeds)} seeds of {test.steps} steps", done, price
+        )
+        loop = self._loop(replace(plan, info=info), study)
+        first, label = study.checks(), f"lr rises from {test.low:.2g} to {test.high:.2g}"
+        left = [seed for seed in test.seeds if seed not in {r.seed for r in done if r.outcome != "FAILED"}]
+        loop.check([Task(first + i, "range_test", test.schedule, label, seed) for i, seed in enumerate(left)])
+        bracket = bracket_of(study.records())
+        study.keep_range(bracket.low, bracket.high)
+        self.display.notice(f"searched: {bracket.words}")
+        return bracket.low, bracket.high
+
+    def _search(self, plan: HorizonPlan) -> None:
+        """Search one horizon, then train the winner and today's schedule on fresh seeds."""
+        study, n_trials = self._study(plan), self.settings.n_trials or 0
+        outside = study.enqueue(plan.guesses, total_steps=plan.info.total_steps)
+        if outside and study.finished == 0:
+            self.display.notice(f"outside of the space, so not tried: {', '.join(outside)}")
+        records = [r for r in study.records() if r.role != "range_test"]
+        title = f"{self.settings.name}: {n_trials} trials of {plan.info.total_steps:,} steps{_examples(plan)}"
+        self.display.horizon(title, records, plan.price)
+        loop = self._loop(plan, study)
+        loop.search(lambda running: study.finished + running < n_trials)
+        loop.check(_check_tasks(self.settings, plan, study))
+
+    def _climb(self, plan: HorizonPlan, ladder: Ladder) -> None:
+        """Search one horizon up its ladder, then check what it led to as far as the budget goes."""
+        earlier: list[TrialRecord] = [r for r in self._study(plan).records() if r.role == "range_test"]
+        below: list[TrialRecord] = []
+        whole = plan.info.total_steps
+        for level in ladder.levels:
+            study = self._study(plan, level)
+            here = replace(plan, info=replace(plan.info, total_steps=level.total_steps))
+            loop = self._loop(here, study, level=level, target=whole)
+            searched = [r for r in loop.records if r.role == "search"]
+            price = Price(max(level.trials, len(searched)), level.price, plan.price.run_seconds, ladder.n_jobs)
+            title = (
+                f"{self.settings.name}: {level.trials} trials or more of {level.total_steps:,} steps{_examples(plan)}"
+            )
+            self.display.horizon(title, searched, price)
+            step = LevelSearch(
+                plan=plan,
+                loop=loop,
+                space=self.settings.space,
+                below=below,
+                bad=diverged(earlier),
+                sampler=sampler_name(self.settings.space, trials=level.trials, pruned=level.pruning != "off"),
+            )
+
+            loop.search(_within(ladder, level, loop, earlier), step.propose)
+            below = [r for r in loop.records if r.role == "search"]
+            earlier += below
+        self._check(plan, ladder, earlier)
+
+    def _check(self, plan: HorizonPlan, ladder: Ladder, earlier: Sequence[TrialRecord]) -> None:
+        study = self._study(plan)
+        done = [r for r in study.records() if r.role in ("confirm", "baseline")]
+        left = ladder.total - ladder.spent([*earlier, *done])
+        rounds = _MOST_ROUNDS if self.settings.confirm_seeds else 0
+        tasks = _check_tasks(replace(self.settings, confirm_seeds=rounds), plan, study, by_seed=True)
+        tasks = tasks[: max(0, int(left / ladder.price * (1 + 1e-9)))]
+        price = Price(len(tasks) + len(done), plan.price.run_cost, plan.price.run_seconds, ladder.n_jobs)
+        self.display.horizon(
+            f"{self.settings.name}: {len(tasks)} checks of {plan.info.total_steps:,} steps", done, price
+        )
+        self._loop(plan, study).check(tasks)
+
+    def _loop(
+        self, plan: HorizonPlan, study: HorizonStudy, *, level: Level | None = None, target: int | None = None
+    ) -> HorizonLoop:
+        below_target = level is not None and level.total_steps != target
+        return HorizonLoop(
+            settings=self.settings,
+            info=plan.info,
+            study=study,
+            executor=self.executor,
+            display=self.display,
+            interrupts=self.interrupts,
+            n_jobs=plan.price.n_jobs,
+            threads=threads(plan.price.n_jobs * plan.info.processes),
+            dataset_size=plan.dataset_size,
+            versions=_versions(),
+            target_steps=target if below_target else None,
+            pruning=level.pruning if level is not None else self.settings.pruning,
+            n_rungs=level.rungs if level is not None else RUNGS,
+        )
+
+
+def _within(ladder: Ladder, level: Level, loop: HorizonLoop, earlier: Sequence[TrialRecord]) -> Callable[[int], bool]:
+    """Return what tells whether a level's limit pays for one more trial, beside a number of them that run."""
+    before = ladder.spent(earlier)
+
+    def more(running: int) -> bool:
+        spent = before + ladder.spent(r for r in loop.records if r.role == "search")
+        return pays(level.limit, spent + running * level.price, level.price)
+
+    return more
+
+
+def check_seeds(settings: StudySettings, today: Schedule | None) -> list[int]:
+    """Return the seeds that today's schedule is trained on: fresh ones, and one in any case where it is no Schedule."""
+    fresh = [settings.seed + 1 + i for i in range(settings.confirm_seeds)]
+    return fresh or ([settings.seed] if today is None else [])
+
+
+def _check_tasks(
+    settings: StudySettings, plan: HorizonPlan, study: HorizonStudy, *, by_seed: bool = False
+) -> list[Task]:
+    """Return the trainings beside the search that are still to do; today's first, or all of a seed after the other."""
+    records = study.records()
+    best = best_record(records, (plan.info.total_steps, plan.info.dataset_size))
+    if best is None:
+        return []
+    today = plan.today
+    label = f"today: {today if today is not None else plan.info.scheduler}"
+    first = study.checks()
+    confirm = [
+        Task(0, "confirm", best.schedule, best.label, settings.seed + 1 + i) for i in range(settings.confirm_seeds)
+    ]
+    baseline = [Task(0, "baseline", None, label, seed, known=today) for seed in check_seeds(settings, today)]
+    asked = sorted([*confirm, *baseline], key=lambda task: task.seed) if by_seed else [*baseline, *confirm]
+    done = {(r.role, r.seed, r.schedule) for r in records if r.outcome != "FAILED"}
+    todo = [task for task in asked if (task.role, task.seed, task.schedule or task.known) not in done]
+    return [replace(task, trial=first + i) for i, task in enumerate(todo)]
+
+
+def _examples(plan: HorizonPlan) -> str:
+    return f", {plan.dataset_size:,} examples" if plan.dataset_size is not None else ""
+
+
+def threads(processes: int) -> int:
+    """Share the cores out, so that trainings do not fight for them."""
+    return max(1, cores() // processes)
+
+
+def cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
