@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autowarm.analysis.best import Horizon, best_record, has_value, horizon_words, horizons, quality
+from autowarm.analysis.best import Horizon, best_record, has_value, horizon_order, horizon_words, quality
 from autowarm.errors import ScheduleError, SettingsError
 from autowarm.record import OUTCOMES, TrialRecord
 
@@ -80,7 +80,9 @@ def draw(records: Sequence[TrialRecord], path: Path) -> None:
         SettingsError: another suffix.
         RecordError: the records of a horizon watch different metrics.
     """
-    panels = [panel_of(records, horizon) for horizon in horizons(records)[:MAX_HORIZONS]]
+    # levels of a ladder, too: they were trained, and are all there is of one that was interrupted
+    trained = sorted({r.horizon for r in records if r.role != "range_test"}, key=horizon_order, reverse=True)
+    panels = [panel_of(records, horizon) for horizon in trained[:MAX_HORIZONS]]
     figure = new_figure(width=12.0, height=4.3 * max(len(panels), 1))
     if not panels:
         figure.text(0.5, 0.5, "No trial has run yet", ha="center", va="center", fontsize=14)
