@@ -47,7 +47,7 @@ class Budget:
     def __str__(self) -> str:
         """Say the budget as `read_budget` reads it."""
         if self.unit == "full_runs":
-            return f"{self.amount:g} full run{'s' * (self.amount != 1)}"
+            return f"{self.amount:.10g} full run{'s' * (self.amount != 1)}"
         if self.unit == "steps":
             return f"{self.amount:.10g} steps"
         hours, minutes = self.amount / 3600, self.amount / 60
@@ -75,7 +75,9 @@ def read_budget(value: Any) -> Budget:
     if is_number(value):
         return Budget(value)
     found = (
-        re.fullmatch(r"\s*([0-9_.]+(?:e[0-9]+)?)\s*([a-z ]*?)\s*", value.lower()) if isinstance(value, str) else None
+        re.fullmatch(r"\s*([0-9_.]+(?:e[+-]?[0-9]+)?)\s*([a-z ]*?)\s*", value.lower())
+        if isinstance(value, str)
+        else None
     )
     if found is not None:
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from autowarm.analysis.best import has_value
 from autowarm.loop import HorizonLoop
 from autowarm.planning.climb import around, carried, climb, first_new
+from autowarm.planning.decay_priors import reference_decay
 from autowarm.planning.horizon_plan import HorizonPlan
 from autowarm.planning.known_divergence import Diverged, bound_to_diverge, diverged
 from autowarm.planning.spread import spread
@@ -17,10 +19,6 @@ from autowarm.space import SearchSpace
 from autowarm.study.horizon import Proposal
 from autowarm.study.sampling import Known, Sampler, proposed
 
-# Of the lowest level: parts of the range of peaks that are looked at before the sampler has its say.
-_SPREAD = 6
-# Guesses there, beside today's: one rule of thumb, as all of them have today's peak.
-_RULES = ("6 % warmup", "10 % warmup", "no warmup")
 # Trials that ended well before a model of them is worth asking.
 _ENOUGH = 4
 # It is asked that often for something that is not known to diverge and was not tried.
@@ -68,26 +66,28 @@ class LevelSearch:
 
     def _first(self) -> Iterator[tuple[str, Schedule]]:
         """Yield what is tried before the sampler has its say, as far as it is known yet."""
-        whole, steps = self.plan.info.total_steps, self.loop.info.total_steps
+        whole, steps, space = self.plan.info.total_steps, self.loop.info.total_steps, self.space
         if any(has_value(r) for r in self.below):
-            below = self.below[0].total_steps
-            yield from climb(self.below, self._here, from_steps=below, to_steps=steps, space=self.space)
+            below, last = self.below[0].total_steps, steps == whole
+            yield from climb(self.below, self._here, from_steps=below, to_steps=steps, space=space, last=last)
             return
-        rule = next((name for name in _RULES if name in self.plan.guesses), None)
-        guesses = {name: guess for name, guess in self.plan.guesses.items() if name in ("today", rule)}
-        known = [carried(g, from_steps=whole, to_steps=steps, space=self.space) for g in guesses.values()]
-        yield from zip(guesses, known, strict=True)
+        today = self.plan.guesses.get("today")
+        if today is not None:
+            yield "today", carried(today, from_steps=whole, to_steps=steps, space=space)
         bad = [*self.bad, *diverged(self._here)]
-        for schedule in spread(self.space, _SPREAD, seed=self.loop.settings.seed, known=known):
+        for schedule in spread(space, decay=reference_decay(space.decays)):
             if bound_to_diverge(schedule, steps, bad) is None:
                 yield "spread", schedule
 
     def _sampled(self) -> Schedule | None:
-        """Return a schedule that the sampler proposes, near the best where a level below has told where that is."""
+        """Return a schedule that the sampler proposes near the best: below the target, with one decay alone."""
         here, steps, settings = self._here, self.loop.info.total_steps, self.loop.settings
-        known = [point for r in here if (point := self._known(r)) is not None]
+        space = self.space
+        if steps < self.plan.info.total_steps:
+            space = space.only(reference_decay(space.decays))
+        known = [point for r in here if (point := _known(r, space, steps)) is not None]
         enough = sum(has_value(r) for r in here) >= _ENOUGH
-        space = around(here, self.space) if self.below else self.space
+        space = around(here, space)
         bad = [*self.bad, *diverged(here)]
         schedule = None
         for attempt in range(_ATTEMPTS):
@@ -99,14 +99,15 @@ class LevelSearch:
                 return schedule
         return schedule if schedule is not None and bound_to_diverge(schedule, steps, bad) is None else None
 
-    def _known(self, record: TrialRecord) -> Known | None:
-        """Return what a sampler learns of a trial; of one that was pruned, the last value that it reached."""
-        steps = self.loop.info.total_steps
-        params = self.space.params_of(record.schedule, total_steps=steps) if record.schedule is not None else None
-        if params is None or record.outcome == "FAILED":
-            return None
-        sign = 1.0 if record.mode == "min" else -1.0
-        if record.outcome == "DIVERGED":
-            return Known(params, 0.0, diverged=True)
-        value = record.value if has_value(record) else (record.rungs[-1][1] if record.rungs else None)
-        return Known(params, sign * value) if value is not None else None
+
+def _known(record: TrialRecord, space: SearchSpace, total_steps: int) -> Known | None:
+    """Return what a sampler learns of a trial; of one that was pruned, the last value that it reached."""
+    params = space.params_of(record.schedule, total_steps=total_steps) if record.schedule is not None else None
+    if params is None or record.outcome == "FAILED":
+        return None
+    if record.outcome == "DIVERGED":
+        return Known(params, 0.0, diverged=True)
+    value = record.value if has_value(record) else (record.rungs[-1][1] if record.rungs else None)
+    if value is None or not math.isfinite(value):
+        return None
+    return Known(params, value if record.mode == "min" else -value)

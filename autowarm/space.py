@@ -194,6 +194,12 @@ class SearchSpace:
         """Return the space with this range of `initial_lr`, by order of magnitude."""
         return replace(self, initial_lr=Range(low, high, log=True))
 
+    def only(self, decay: str) -> SearchSpace:
+        """Return the part of the space that has this decay, one of those searched."""
+        owned = {name for name in DECAY_PARAMETERS if self._has(decay, name)}
+        foreign = dict.fromkeys(name for name in DECAY_PARAMETERS if name not in owned)
+        return replace(self, decay=decay, **foreign)
+
     @property
     def decays(self) -> tuple[str, ...]:
         """The decays that are searched."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from autowarm.analysis.best import has_value, quality, warmup_share
 from autowarm.errors import ScheduleError
+from autowarm.planning.decay_priors import PREFERENCE, reference_decay, with_decay, with_peak
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.space import Range, SearchSpace
@@ -48,17 +49,24 @@ def carried(schedule: Schedule, *, from_steps: int, to_steps: int, space: Search
 
     The peak is multiplied with (to_steps / from_steps)^-b, and stays in the range that is searched.
     """
-    return _with_peak(schedule, schedule.initial_lr * (to_steps / from_steps) ** -EXPONENT, space)
+    return with_peak(schedule, schedule.initial_lr * (to_steps / from_steps) ** -EXPONENT, space)
 
 
 def climb(
-    below: Iterable[TrialRecord], here: Iterable[TrialRecord], *, from_steps: int, to_steps: int, space: SearchSpace
+    below: Iterable[TrialRecord],
+    here: Iterable[TrialRecord],
+    *,
+    from_steps: int,
+    to_steps: int,
+    space: SearchSpace,
+    last: bool,
 ) -> Iterator[tuple[str, Schedule]]:
     """Yield what a level tries first, by where it comes from, as far as it is known yet.
 
-    The two best of the level below; the best so far with twice and with half its peak; the best so far with its warmup
-    in as many steps as it had below, where it was a share until now: which of the two carries on is for the values to
-    say; the next best two.
+    Below the target, with one decay (`autowarm.planning.decay_priors`): the two best of the level below; the best so
+    far with twice and with half its peak; the best so far with its warmup in as many steps as it had below, where it
+    was a share until now: which of the two carries on is for the values to say; the next best two. At the target: the
+    best, with that decay and then with the others that are searched; the next best.
 
     Args:
         below: search trials of the level below.
@@ -66,17 +74,28 @@ def climb(
         from_steps: total_steps of the level below.
         to_steps: total_steps of this one.
         space: the schedules to search.
+        last: whether this level is the target.
     """
-    carry = [
-        (f"carried from {from_steps} steps", carried(r.schedule, from_steps=from_steps, to_steps=to_steps, space=space))
+    origin, decay = f"carried from {from_steps} steps", reference_decay(space.decays)
+    up = [
+        carried(r.schedule, from_steps=from_steps, to_steps=to_steps, space=space)
         for r in different(below)[:_MOST]
         if r.schedule is not None
     ]
+    carry = [(origin, with_decay(schedule, decay, space)) for schedule in up]
+    if last:
+        yield from carry[:1]
+        for other in sorted(space.decays, key=PREFERENCE.index):
+            # as it was found, where it was found with that decay
+            found = next((s for s in up if s.decay == other), None)
+            yield from [(f"with {other}", found or with_decay(s, other, space)) for s in up[:1]]
+        yield from carry[1:]
+        return
     yield from carry[:_FIRST]
     best = next(iter(different(here)), None)
     if best is not None and best.schedule is not None:
         for name, factor in (("twice the best peak", _SIDE), ("half the best peak", 1 / _SIDE)):
-            yield name, _with_peak(best.schedule, best.schedule.initial_lr * factor, space)
+            yield name, with_peak(best.schedule, best.schedule.initial_lr * factor, space)
         kept = _in_steps_of(best.schedule, from_steps / to_steps)
         if kept is not None and kept != best.schedule:
             yield "the best warmup in steps", kept
@@ -106,16 +125,6 @@ def _alike(a: TrialRecord, b: TrialRecord) -> bool:
     ratio = max(one.initial_lr, two.initial_lr) / min(one.initial_lr, two.initial_lr)
     warmup = abs((warmup_share(a) or 0.0) - (warmup_share(b) or 0.0))
     return one.decay == two.decay and ratio < _SAME_PEAK and warmup < _SAME_WARMUP
-
-
-def _with_peak(schedule: Schedule, peak: float, space: SearchSpace) -> Schedule:
-    dimension = space.initial_lr
-    if isinstance(dimension, Range):
-        peak = min(max(peak, dimension.low), dimension.high)
-    elif dimension is not None:
-        # peaks that are named are not moved
-        peak = schedule.initial_lr
-    return replace(schedule, initial_lr=peak)
 
 
 def _in_steps_of(schedule: Schedule, factor: float) -> Schedule | None:

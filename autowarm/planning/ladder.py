@@ -197,6 +197,6 @@ def _too_small(budget: Budget, first: float, full: float, info: JobInfo, *, with
         smallest = f"{math.ceil(least)} s"
     test = " and the range test before it (there is none where space.initial_lr has a low and a high)"
     return (
-        f"a budget of {budget.words} does not pay for one trial of {info.total_steps:,} steps{test * with_test}:"
+        f"a budget of {budget.words} does not pay for one trial of {info.total_steps:,} steps{test * with_test}: "
         f"the smallest that works is {smallest}"
     )

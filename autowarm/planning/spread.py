@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from autowarm.schedule import Schedule
-from autowarm.space import Dimension, Fixed, Range, SearchSpace
+from autowarm.space import Choice, Dimension, Fixed, Range, SearchSpace
+
+# What scripts copy from BERT.
+_WARMUP = 0.1
+# Of a range by order of magnitude, as much as a peak may be off and its loss still shows the way; and parts at least.
+_PART_DECADES = 0.8
+_FEWEST = 3
 
 
-def spread(space: SearchSpace, n: int, *, seed: int, known: Iterable[Schedule] = ()) -> Iterator[Schedule]:
-    """Yield schedules whose peaks lie one in each of n equal parts of the range; in seeded shapes, from the middle out.
+def spread(space: SearchSpace, *, decay: str) -> Iterator[Schedule]:
+    """Yield schedules of one shape whose peaks lie in the middles of equal parts of the range, from the middle out.
 
-    The peak is what matters most, so its parts are covered evenly; every other dimension is covered evenly, too, in an
-    order of its own (a Latin hypercube; McKay, Beckman and Conover 1979), decays taking turns.
+    The peak matters most, and peaks compare only under one shape. That is a warmup of 10 %, or the nearest that is
+    searched, and the middle of everything else.
 
     Args:
         space: with a range or choices of `initial_lr`.
-        n: parts, at least 1.
-        seed: of the orders.
-        known: schedules that are tried anyway: the parts that they lie in are left out.
+        decay: one of those that are searched.
     """
-    random = np.random.default_rng(seed)
-    decays = [space.decays[i % len(space.decays)] for i in range(n)]
-    places = {name: (random.permutation(n) + 0.5) / n for name in _names(space)}
-    decays = [decays[i] for i in random.permutation(n)]
-    # no order for the peaks: part i is point i
-    places["initial_lr"] = (np.arange(n) + 0.5) / n
-    taken = {part for schedule in known if (part := _part(space.initial_lr, schedule.initial_lr, n)) is not None}
+    dimensions = space.dimensions(decay)
+    shape = {name: value_at(dimension, 0.5) for name, dimension in dimensions.items()}
+    shape["warmup_ratio"] = _nearest(dimensions["warmup_ratio"], _WARMUP)
+    n = _parts(dimensions["initial_lr"])
     for i in sorted(range(n), key=lambda i: abs(i - (n - 1) / 2)):
-        if i in taken:
-            continue
-        dimensions = space.dimensions(decays[i])
-        yield space.schedule(
-            {"decay": decays[i], **{name: value_at(d, float(places[name][i])) for name, d in dimensions.items()}}
-        )
+        peak = value_at(dimensions["initial_lr"], (i + 0.5) / n)
+        yield space.schedule({"decay": decay, **shape, "initial_lr": peak})
 
 
 def value_at(dimension: Dimension, place: float) -> Any:
@@ -52,13 +48,16 @@ def value_at(dimension: Dimension, place: float) -> Any:
     return min(max(float(value), low), high)
 
 
-def _names(space: SearchSpace) -> list[str]:
-    return sorted({name for decay in space.decays for name in space.dimensions(decay)})
+def _parts(dimension: Dimension) -> int:
+    if not isinstance(dimension, Range):
+        return len(dimension.values) if isinstance(dimension, Choice) else 1
+    if not dimension.log:
+        return _FEWEST
+    return max(_FEWEST, math.ceil(math.log10(dimension.high / dimension.low) / _PART_DECADES))
 
 
-def _part(dimension: Dimension, value: float, n: int) -> int | None:
-    if not isinstance(dimension, Range) or not dimension.holds(value):
-        return None
-    low, high = dimension.low, dimension.high
-    place = np.log(value / low) / np.log(high / low) if dimension.log else (value - low) / (high - low)
-    return min(int(place * n), n - 1)
+def _nearest(dimension: Dimension, value: float) -> Any:
+    if isinstance(dimension, Range):
+        return min(max(value, dimension.low), dimension.high)
+    values = dimension.values if isinstance(dimension, Choice) else (dimension.value,)
+    return min(values, key=lambda known: abs(known - value))
