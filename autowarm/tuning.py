@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from autowarm.analysis.advice import advise
 from autowarm.budget import Budget
-from autowarm.errors import StudyError
+from autowarm.errors import JobError, StudyError
 from autowarm.executors.local import LocalExecutor
 from autowarm.export import choose
 from autowarm.loop import interrupts
 from autowarm.planning.guesses import incumbent_of, starting_guesses
 from autowarm.planning.horizon_plan import HorizonPlan
-from autowarm.planning.ladder import plan_ladder
+from autowarm.planning.ladder import MIN_STEPS, Ladder, plan_ladder
 from autowarm.planning.price import price_of
 from autowarm.planning.range_test import plan_range_test
 from autowarm.progress import Display, display_for
 from autowarm.pruning import Pruning, ema_rungs_of, rungs_of
 from autowarm.record import Mode, TrialRecord
 from autowarm.report.files import write_results
-from autowarm.report.tables import to_frame
+from autowarm.report.tables import last_line, to_frame
 from autowarm.schedule import Schedule
 from autowarm.search import Search, check_seeds, cores, threads
 from autowarm.settings import StudySettings, read_job
@@ -202,6 +202,44 @@ def plan_study(settings: StudySettings, display: Display) -> list[HorizonPlan]:
         return look(settings, executor, display)
 
 
+def _ladder(settings: StudySettings, plan: HorizonPlan, executor: LocalExecutor, display: Display) -> Ladder:
+    """Split the budget of a horizon over runs as short as the job can be: one with a warmup of its own may be not."""
+    assert settings.budget is not None  # noqa: S101 - asked for one that has
+    shortest = MIN_STEPS
+    while True:
+        ladder = plan_ladder(
+            settings.budget,
+            plan.info,
+            n_jobs=plan.price.n_jobs,
+            pruning=settings.pruning,
+            range_test=plan.range_test,
+            checked=settings.confirm_seeds > 0,
+            shortest=shortest,
+        )
+        steps = ladder.levels[0].total_steps
+        if steps == plan.info.total_steps:
+            return ladder
+        try:
+            executor.inspect(_training(settings, steps, plan.dataset_size))
+        except JobError as e:
+            display.notice(f"the job does not run for {steps} steps, so no shorter run explores: {last_line(str(e))}")
+            shortest = steps + 1
+        else:
+            return ladder
+
+
+def _training(settings: StudySettings, total_steps: int | None, dataset_size: int | None) -> TrainingSpec:
+    return TrainingSpec(
+        job=settings.job,
+        monitor=settings.monitor,
+        total_steps=total_steps,
+        dataset_size=dataset_size,
+        seed=settings.seed,
+        threads=threads(settings.n_jobs or cores()),
+        keep_callbacks=settings.keep_callbacks,
+    )
+
+
 def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> list[HorizonPlan]:
     """Look at the job at each horizon of a study."""
     plans = []
@@ -210,16 +248,7 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
         display.notice(doubt)
     told: set[str] = set()
     for total_steps, dataset_size in settings.horizons:
-        spec = TrainingSpec(
-            job=settings.job,
-            monitor=settings.monitor,
-            total_steps=total_steps,
-            dataset_size=dataset_size,
-            seed=settings.seed,
-            threads=threads(settings.n_jobs or cores()),
-            keep_callbacks=settings.keep_callbacks,
-        )
-        info = executor.inspect(spec)
+        info = executor.inspect(_training(settings, total_steps, dataset_size))
         for notice in info.notices:
             if notice not in told:
                 told.add(notice)
@@ -240,22 +269,9 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
         chosen = plans[longest]
         test = plan_range_test(chosen.info, seed=settings.seed, run_cost=chosen.price.run_cost)
         plans[longest] = replace(chosen, range_test=test)
-    if settings.budget is None:
-        return plans
-    return [
-        replace(
-            plan,
-            ladder=plan_ladder(
-                settings.budget,
-                plan.info,
-                n_jobs=plan.price.n_jobs,
-                pruning=settings.pruning,
-                range_test=plan.range_test,
-                checked=settings.confirm_seeds > 0,
-            ),
-        )
-        for plan in plans
-    ]
+    if settings.budget is not None:
+        plans = [replace(plan, ladder=_ladder(settings, plan, executor, display)) for plan in plans]
+    return plans
 
 
 def _name_of(job: JobSpec) -> str:

@@ -276,3 +276,21 @@ class Ranked(Regression):
 
 def ddp(folder: str, trouble: str | None = None) -> Training:
     return build(module=Ranked(folder, trouble), trainer={"devices": 2, "strategy": "ddp", "max_steps": 20})
+
+
+class Scored(Regression):
+    """Logs `score`, of which more is better, and `still`, which never changes."""
+
+    def validation_step(self, batch: Batch) -> None:
+        x, y = batch
+        self.log("score", -nn.functional.mse_loss(self.network(x), y))
+        self.log("still", 1.0)
+
+
+def scored() -> Training:
+    return build(module=Scored())
+
+
+def warmed_up(warmup_steps: int = 64) -> Training:
+    schedule = Schedule(initial_lr=0.05, warmup_steps=warmup_steps, decay="linear")
+    return build(module=WarmupModule(nn.Linear(4, 1), nn.functional.mse_loss, schedule, optimizer=torch.optim.SGD))

@@ -102,6 +102,7 @@ def plan_ladder(
     pruning: Pruning,
     range_test: RangeTestPlan | None = None,
     checked: bool = True,
+    shortest: int = MIN_STEPS,
 ) -> Ladder:
     """Split a budget.
 
@@ -112,6 +113,7 @@ def plan_ladder(
         pruning: how readily trials are stopped, where there are enough of them to compare.
         range_test: what comes first, if anything does.
         checked: whether a part is for trainings on fresh seeds.
+        shortest: steps of the shortest run that there may be.
 
     Raises:
         SettingsError: the budget pays for no trial; names the smallest that does.
@@ -130,7 +132,7 @@ def plan_ladder(
         raise SettingsError(_too_small(budget, first, full, info, with_test=range_test is not None))
     checks = math.floor(max(0.0, min(total / 2, total - first - _SEARCHED_FIRST * full)) / full + _SLACK) * checked
     search = total - first - checks * full
-    below = _shares(whole, search - max(full, _TARGET_WEIGHT * search), price_at)
+    below = _shares(whole, search - max(full, _TARGET_WEIGHT * search), price_at, shortest)
     shares = [*below, (whole, search - sum(share for _, share in below))]
     levels: list[Level] = []
     for steps, share in shares:
@@ -155,9 +157,9 @@ def plan_ladder(
     return Ladder(levels=tuple(levels), checks=checks, price=full, total=total, in_seconds=in_seconds, n_jobs=n_jobs)
 
 
-def _shares(whole: int, below: float, price_at: Callable[[int], float]) -> list[tuple[int, float]]:
+def _shares(whole: int, below: float, price_at: Callable[[int], float], shortest: int) -> list[tuple[int, float]]:
     """Return (steps, share of the budget) of the levels below the target that are worth it."""
-    kept = [(whole // d, weight, fewest) for d, weight, fewest in _LEVELS if whole // d >= MIN_STEPS]
+    kept = [(whole // d, weight, fewest) for d, weight, fewest in _LEVELS if whole // d >= shortest]
     while kept:
         weights = sum(weight for _, weight, _ in kept)
         found = [(steps, below * weight / weights) for steps, weight, _ in kept]
