@@ -243,8 +243,8 @@ _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace
         _demo_arguments,
         _demo,
         "Tune the warmup of a small character GPT on Shakespeare: a real training, 2 to 3 minutes on 2 cores.\n\n"
-        "Ends by training once with the job's plain default (constant lr 1e-3, no warmup) and once with the tuned\n"
-        "schedule, on a seed the search has not seen, and prints both losses.",
+        "Ends by training once with the job's plain default (constant lr 1e-3, no warmup) and once with each of the\n"
+        "three best schedules found, on a seed the search has not seen, and prints the losses.",
     ),
     "plan": (
         _study_arguments,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 
-from autowarm.analysis.best import best_record
+from autowarm.analysis.best import ranked
+from autowarm.analysis.candidates import candidates, same_lrs
 from autowarm.executors.local import LocalExecutor
 from autowarm.level import LevelSearch
 from autowarm.loop import HorizonLoop, Interrupts, Task
@@ -179,7 +180,7 @@ class Search:
         done = [r for r in study.records() if r.role in ("confirm", "baseline")]
         left = ladder.total - ladder.spent([*earlier, *done])
         rounds = _MOST_ROUNDS if self.settings.confirm_seeds else 0
-        tasks = _check_tasks(replace(self.settings, confirm_seeds=rounds), plan, study, by_seed=True)
+        tasks = _check_tasks(replace(self.settings, confirm_seeds=rounds), plan, study)
         tasks = tasks[: max(0, int(left / ladder.price * (1 + 1e-9)))]
         price = Price(len(tasks) + len(done), plan.price.run_cost, plan.price.run_seconds, ladder.n_jobs)
         self.display.horizon(
@@ -225,22 +226,26 @@ def check_seeds(settings: StudySettings, today: Schedule | None) -> list[int]:
     return fresh or ([settings.seed] if today is None else [])
 
 
-def _check_tasks(
-    settings: StudySettings, plan: HorizonPlan, study: HorizonStudy, *, by_seed: bool = False
-) -> list[Task]:
-    """Return the trainings beside the search that are still to do; today's first, or all of a seed after the other."""
-    records = study.records()
-    best = best_record(records, (plan.info.total_steps, plan.info.dataset_size))
-    if best is None:
+def _check_tasks(settings: StudySettings, plan: HorizonPlan, study: HorizonStudy) -> list[Task]:
+    """Return the trainings beside the search that are still to do, seed after seed, as a budget may end them anywhere.
+
+    On each seed the best of the search, today's schedule, and the next best ones that are different.
+    """
+    records, total_steps, today = study.records(), plan.info.total_steps, plan.today
+    order = ranked(records, (total_steps, plan.info.dataset_size))
+    if not order:
         return []
-    today = plan.today
     label = f"today: {today if today is not None else plan.info.scheduler}"
     first = study.checks()
-    confirm = [
-        Task(0, "confirm", best.schedule, best.label, settings.seed + 1 + i) for i in range(settings.confirm_seeds)
-    ]
     baseline = [Task(0, "baseline", None, label, seed, known=today) for seed in check_seeds(settings, today)]
-    asked = sorted([*confirm, *baseline], key=lambda task: task.seed) if by_seed else [*baseline, *confirm]
+    # today's is trained on these seeds already
+    best = [r for r in candidates(order, settings.confirm_top) if not same_lrs(r.schedule, today, total_steps)]
+    confirm = [
+        [Task(0, "confirm", r.schedule, r.label, settings.seed + 1 + i) for i in range(settings.confirm_seeds)]
+        for r in best
+    ]
+    groups = [*confirm[:1], baseline, *confirm[1:]]
+    asked = sorted((task for group in groups for task in group), key=lambda task: task.seed)
     done = {(r.role, r.seed, r.schedule) for r in records if r.outcome != "FAILED"}
     todo = [task for task in asked if (task.role, task.seed, task.schedule or task.known) not in done]
     return [replace(task, trial=first + i) for i, task in enumerate(todo)]

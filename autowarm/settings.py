@@ -53,7 +53,9 @@ class StudySettings:
         pruning: how readily a trial that is behind is stopped: `off`, `safe`, `balanced` or `aggressive`.
         prune_audit: share, in [0, 1], of the trials to be pruned that are finished all the same; the report says how
             often pruning would have been wrong.
-        confirm_seeds: fresh seeds on which the best schedule and today's are trained again at the end; 0 is none.
+        confirm_top: how many of the best different schedules of the search are trained again at the end, at least 1.
+        confirm_seeds: fresh seeds on which they and today's schedule are trained; 0 is none. A budget decides by itself
+            how many it pays for.
         keep_callbacks: True, or names of classes: callbacks of the job that trials keep although they log, save or
             stop.
         storage: database URL of Optuna; None: an SQLite file in the study's folder.
@@ -75,6 +77,7 @@ class StudySettings:
     n_jobs: int | None = None
     pruning: Pruning = "balanced"
     prune_audit: float = 0.1
+    confirm_top: int = 3
     confirm_seeds: int = 1
     keep_callbacks: KeepCallbacks = False
     storage: str | None = None
@@ -92,7 +95,7 @@ class StudySettings:
         for name in ("total_steps", "dataset_size"):
             object.__setattr__(self, name, _sizes(name, getattr(self, name)))
         self._check_size()
-        for name, minimum in (("seed", 0), ("confirm_seeds", 0)):
+        for name, minimum in (("seed", 0), ("confirm_top", 1), ("confirm_seeds", 0)):
             _check_whole(name, getattr(self, name), minimum)
         if self.seed + self.confirm_seeds >= _SEEDS:
             raise SettingsError(f"seed must be less than {_SEEDS - self.confirm_seeds}, got {self.seed}")

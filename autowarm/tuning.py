@@ -50,7 +50,7 @@ class TuneResult:
 
     @property
     def best_schedule(self) -> Schedule:
-        """The best schedule at the longest horizon.
+        """The answer at the longest horizon; see `best`.
 
         Raises:
             StudyError: no trial ended well.
@@ -58,7 +58,10 @@ class TuneResult:
         return self.best()
 
     def best(self, *, total_steps: int | None = None, dataset_size: int | None = None) -> Schedule:
-        """Return the best schedule of a horizon; by default the longest one.
+        """Return the answer of a horizon, by default the longest one.
+
+        It is the best schedule on fresh seeds, or a plainer one that ties with it (see `autowarm.analysis.answer`);
+        where nothing was trained on fresh seeds, the best of the search.
 
         Raises:
             StudyError: there is no such horizon, or no trial of it ended well.
@@ -86,6 +89,7 @@ def tune(
     n_jobs: int | None = None,
     pruning: Pruning = "balanced",
     prune_audit: float = 0.1,
+    confirm_top: int = 3,
     confirm_seeds: int = 1,
     keep_callbacks: KeepCallbacks = False,
     storage: str | None = None,
@@ -111,6 +115,7 @@ def tune(
         n_jobs: ...
         pruning: ...
         prune_audit: ...
+        confirm_top: ...
         confirm_seeds: ...
         keep_callbacks: ...
         storage: ...
@@ -135,6 +140,7 @@ def tune(
         n_jobs=n_jobs,
         pruning=pruning,
         prune_audit=prune_audit,
+        confirm_top=confirm_top,
         confirm_seeds=confirm_seeds,
         keep_callbacks=keep_callbacks,
         storage=storage,
@@ -260,7 +266,9 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
             rungs=len(rungs_of(info.total_steps)),
             ema_rungs=len(ema_rungs_of(info.total_steps)) if settings.pruning != "off" else 0,
             n_trials=settings.n_trials or 0,
-            checks=len(check_seeds(settings, today)) + settings.confirm_seeds,
+            # where no more are searched than are trained again, all are
+            checks=len(check_seeds(settings, today))
+            + settings.confirm_seeds * min(settings.confirm_top, settings.n_trials or settings.confirm_top),
             n_jobs=n_jobs,
         )
         plans.append(HorizonPlan(info, starting_guesses(info, settings.space.options), today, price, dataset_size))

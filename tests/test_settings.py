@@ -118,6 +118,8 @@ def test_a_file_that_is_just_called_study_is_named_after_its_folder(tmp_path: Pa
         ("job: a:b\nseed: -1", "seed must be a whole number of at least 0, got -1"),
         ("job: a:b\nseed: 4294967295", "seed must be less than 4294967295, got 4294967295"),
         ("job: a:b\nn_jobs: 0", "n_jobs must be a whole number of at least 1, got 0"),
+        ("job: a:b\nconfirm_top: 0", "confirm_top must be a whole number of at least 1, got 0"),
+        ("job: a:b\nconfirm_top: all", "confirm_top must be a whole number of at least 1, got 'all'"),
         ("job: a:b\nconfirm_seeds: -1", "confirm_seeds must be a whole number of at least 0"),
         ("job: a:b\nmode: minimum", "mode must be min or max, got 'minimum'"),
         ("job: a:b\nmode: [min]", "mode must be min or max"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import statistics
 import subprocess
 import sys
 import threading
@@ -13,10 +14,15 @@ from typing import Any
 
 import pytest
 import sample_jobs as jobs
+import torch
 from filelock import FileLock
 
 import autowarm
 from autowarm import Schedule, SearchSpace, TuneResult
+from autowarm.analysis.answer import answer_of
+from autowarm.analysis.best import ranked, warmup_steps
+from autowarm.analysis.candidates import candidates
+from autowarm.analysis.compare import comparisons
 from autowarm.errors import JobError, SettingsError, StudyError
 from autowarm.record import TrialRecord, read_jsonl
 from autowarm.study.database import read_records
@@ -37,14 +43,19 @@ def test_a_study_finds_a_schedule_and_leaves_its_results(tmp_path: Path) -> None
     result = tune("sample_jobs:build", tmp_path)
     searched = [r for r in result.records if r.role == "search"]
     assert len(searched) == 6
-    best = min((r for r in searched if r.value is not None), key=lambda r: r.value or 0.0)
-    assert result.best_schedule == best.schedule
-    assert result.best(total_steps=40) == best.schedule
+    answer = answer_of(result.records)
+    assert answer is not None
+    assert result.best_schedule == answer.record.schedule
+    assert result.best(total_steps=40) == answer.record.schedule
     today = Schedule(initial_lr=0.01, warmup_ratio=0.0, decay="constant")
     assert searched[0].schedule == today, "what the job has today is tried first"
-    checks = {(r.role, r.seed) for r in result.records if r.role != "search"}
-    assert checks == {("baseline", 1), ("confirm", 1)}
-    assert len(result.to_pandas()) == 8
+    again = {r.schedule for r in result.records if r.role == "confirm"}
+    expected = candidates(ranked(searched), 3)
+    assert again == {r.schedule for r in expected}
+    assert len(again) == 3
+    checks = [(r.role, r.seed) for r in result.records if r.role != "search"]
+    assert checks == [("confirm", 1), ("baseline", 1), ("confirm", 1), ("confirm", 1)]
+    assert len(result.to_pandas()) == 10
     names = {path.name for path in tmp_path.iterdir()} - {".lock"}
     assert names == {"study.yaml", "study.db", "trials.jsonl", "trials.csv", "report.md", "report.png"}
     assert read_jsonl(tmp_path / "trials.jsonl") == list(result.records)
@@ -98,6 +109,115 @@ def test_averaged_weights_are_validated_for_the_pruner_alone(tmp_path: Path) -> 
         assert (at, record.val_batches) == expected, record.role
     off = searches(tmp_path / "off", n_trials=2, pruning="off")
     assert all((record.ema_rungs, record.val_batches) == ((), 20 * 8) for record in off)
+
+
+def test_the_best_schedules_are_trained_again_and_the_fresh_seeds_decide(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"total_steps": 80, "n_trials": 8, "confirm_top": 2, "pruning": "off"}
+    result = tune("sample_jobs:build", tmp_path, confirm_seeds=2, **given)
+    searched = [r for r in result.records if r.role == "search"]
+    again = [r for r in result.records if r.role == "confirm"]
+    expected = [r.schedule for r in candidates(ranked(searched), 2)]
+    assert [(r.schedule, r.seed) for r in again] == [(schedule, seed) for seed in (1, 2) for schedule in expected]
+    means = {s: statistics.fmean(r.value for r in again if r.schedule == s and r.value is not None) for s in expected}
+    answer = answer_of(result.records)
+    assert answer is not None
+    assert answer.best is not None
+    assert answer.best.record.schedule == min(means, key=lambda s: means[s])
+    assert result.best_schedule == answer.record.schedule
+    report = (tmp_path / "report.md").read_text()
+    assert f"Found at val_loss {answer.record.value:.5g}, it reached {means[result.best_schedule]:.5g} when" in report
+    # a seed more is a seed more of each
+    more = tune("sample_jobs:build", tmp_path, confirm_seeds=3, **given)
+    assert more.records[: len(searched)] == result.records[: len(searched)]
+    assert [r.seed for r in more.records if r.role == "confirm"] == [1, 1, 2, 2, 3, 3]
+
+
+def test_a_budget_pays_for_checks_seed_after_seed(tmp_path: Path) -> None:
+    given: dict[str, Any] = {"n_trials": None, "budget": 16, "total_steps": 160, "confirm_top": 2}
+    result = tune("sample_jobs:build", tmp_path, **given)
+    assert len({r.schedule for r in result.records if r.role == "confirm"}) == 2
+    checks = [(r.role, r.seed) for r in result.records if r.role in ("confirm", "baseline")]
+    seeds = sorted({seed for _, seed in checks})
+    whole = [(role, seed) for seed in seeds for role in ("confirm", "baseline", "confirm")]
+    assert len(seeds) > 1
+    assert checks == whole[: len(checks)]
+    answer = answer_of(result.records)
+    assert answer is not None
+    assert answer.noise_is_known
+    assert result.best_schedule == answer.record.schedule
+
+
+def test_todays_schedule_is_not_trained_twice_where_it_is_one_of_the_best(tmp_path: Path) -> None:
+    space = {"initial_lr": [0.01, 0.0001], "warmup_ratio": 0.0, "decay": "constant"}
+    result = tune("sample_jobs:build", tmp_path, n_trials=4, space=space, pruning="off")
+    today = Schedule(initial_lr=0.01, warmup_ratio=0.0, decay="constant")
+    assert result.best_schedule == today
+    again = [(r.role, r.label) for r in result.records if r.role != "search"]
+    assert again == [("confirm", "lr 0.0001, no warmup, constant"), ("baseline", f"today: {today}")]
+    assert "**Keep today's schedule, lr 0.01, no warmup, constant**" in (tmp_path / "report.md").read_text()
+
+
+class Score(jobs.Regression):
+    """Logs what more is better of, and what never changes."""
+
+    def validation_step(self, batch: jobs.Batch) -> None:
+        x, y = batch
+        self.log("val_score", 1 / (1 + torch.nn.functional.mse_loss(self.network(x), y)))
+        self.log("val_flat", 0.5)
+
+
+def scored() -> Any:
+    return jobs.build(module=Score())
+
+
+def test_more_of_a_metric_is_better_from_the_search_to_the_answer(tmp_path: Path) -> None:
+    # peaks so low that no trial reaches the highest score there is
+    space = {"initial_lr": {"low": 1e-4, "high": 0.03}, "decay": ["constant", "linear"]}
+    arguments: dict[str, Any] = {"monitor": "val_score", "mode": "max", "total_steps": 80, "n_trials": 12}
+    result = tune(scored, tmp_path, space=space, confirm_top=2, confirm_seeds=2, **arguments)
+    searched = [r for r in result.records if r.role == "search" and r.value is not None]
+    again = [r for r in result.records if r.role == "confirm"]
+    best = max(searched, key=lambda r: r.value or 0.0)
+    assert best.schedule in {r.schedule for r in again}
+    pruned = [r for r in result.records if r.outcome == "PRUNED"]
+    assert pruned
+    assert all(r.rungs[-1][1] < best.rungs[len(r.rungs) - 1][1] for r in pruned), "those that were behind"
+    answer = answer_of(result.records)
+    assert answer is not None
+    assert answer.best is not None
+    others = [c for c in answer.candidates if c is not answer.best]
+    assert all((c.mean or 0.0) < (answer.best.mean or 0.0) for c in others)
+    (comparison, *_) = comparisons(result.records)
+    assert comparison.tuned_is_ahead is (comparison.mean_difference > 0)
+    assert "Keep today's" not in (tmp_path / "report.md").read_text()
+
+
+def test_a_metric_that_never_changes_ends_in_the_plainest_schedule_and_is_said(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"monitor": "val_flat", "n_trials": 6, "confirm_seeds": 2}
+    result = tune(scored, tmp_path, **arguments)
+    searched = [r for r in result.records if r.role == "search"]
+    assert {r.outcome for r in searched} == {"COMPLETE"}, "nothing is behind"
+    plainest = min(searched, key=lambda r: (warmup_steps(r) or 0, r.schedule.initial_lr if r.schedule else 0.0))
+    assert result.best_schedule == plainest.schedule
+    report = (tmp_path / "report.md").read_text()
+    assert "val_flat was 0.5 at the end of every trial: it tells no schedule from another" in report
+    assert "look at \\`monitor\\`" in report
+
+
+def test_what_is_trained_again_is_part_of_the_price(tmp_path: Path) -> None:
+    from autowarm.progress import Display
+    from autowarm.settings import StudySettings, read_job
+    from autowarm.tuning import plan_study
+
+    def runs(**changes: Any) -> int:
+        job = read_job("sample_jobs:build", root=tmp_path)
+        (plan,) = plan_study(StudySettings(job=job, n_trials=10, **changes), Display())
+        return plan.price.runs
+
+    assert runs() == 10 + 1 + 3
+    assert runs(confirm_top=2, confirm_seeds=5) == 10 + 5 + 2 * 5
+    assert runs(confirm_top=20) == 10 + 1 + 10, "there are no more schedules than trials"
+    assert runs(confirm_seeds=0) == 10
 
 
 def test_a_finished_study_is_not_run_again(tmp_path: Path) -> None:

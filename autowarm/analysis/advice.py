@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
+from autowarm.analysis.answer import answer_of
 from autowarm.analysis.best import Horizon, best_record, horizon_words, horizons, warmup_share
 from autowarm.record import TrialRecord
 
@@ -30,8 +31,10 @@ def advise(records: Iterable[TrialRecord], bounds: Bounds | None = None) -> list
     several = len(horizons(searched)) > 1
     said: list[str] = []
     for horizon in horizons(searched):
-        here = [r for r in searched if r.target == horizon]
-        found = _nothing_complete(here) or _edges(here, bounds or {})
+        here = [r for r in records if r.target == horizon]
+        found = (
+            _nothing_complete([r for r in here if r.role == "search"]) or _constant(here) or _edges(here, bounds or {})
+        )
         said += [f"At {horizon_words(horizon)}: {sentence}" if several else _capital(sentence) for sentence in found]
     return said + _failures(searched) + _one_seed(records)
 
@@ -49,10 +52,23 @@ def _nothing_complete(records: Sequence[TrialRecord]) -> list[str]:
     return ["no trial reached the end with a value: give the study more trials, or lower space.initial_lr.low."]
 
 
+def _constant(records: Sequence[TrialRecord]) -> list[str]:
+    answer = answer_of(records, records[0].target)
+    if answer is None or answer.constant is None:
+        return []
+    monitor = answer.record.monitor
+    return [
+        f"all trials ended with {monitor} {answer.constant:.5g}, which tells no schedule from another: look at "
+        "`monitor`, and at what the job logs by that name."
+    ]
+
+
 def _edges(records: Sequence[TrialRecord], bounds: Bounds) -> list[str]:
-    best = best_record(records, records[0].target)
+    answer = answer_of(records, records[0].target)
+    best = answer.record if answer is not None else None
     if best is None or best.schedule is None:
         return []
+    records = [r for r in records if r.role == "search"]
     lrs = [r.schedule.initial_lr for r in records if r.schedule is not None]
     shares = [share for r in records if (share := warmup_share(r)) is not None]
     said = []
@@ -98,17 +114,14 @@ def _failures(records: Sequence[TrialRecord]) -> list[str]:
 
 
 def _one_seed(records: Sequence[TrialRecord]) -> list[str]:
-    best: TrialRecord | None = None
-    for horizon in _largest_first(records):
-        best = best_record(records, horizon)
-        if best is not None:
-            break
-    if best is None:
+    answer = next((a for h in _largest_first(records) if (a := answer_of(records, h)) is not None), None)
+    if answer is None:
         return []
+    best = answer.record
     seeds = {
         r.seed for r in records if r.schedule == best.schedule and r.horizon == best.horizon and r.value is not None
     }
-    if len(seeds) > 1:
+    if len(seeds | set(answer.confirmed_seeds)) > 1:
         return []
     return ["The best schedule was trained with one seed only: repeat it before you trust small differences."]
 

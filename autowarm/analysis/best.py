@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from autowarm.errors import RecordError, ScheduleError
 from autowarm.record import TrialRecord
+from autowarm.schedule import Schedule
 
 # (total_steps, dataset_size)
 Horizon: TypeAlias = tuple[int, int | None]
@@ -43,20 +44,27 @@ def target_horizon(records: Iterable[TrialRecord]) -> Horizon | None:
     return found[0] if found else None
 
 
-def warmup_steps(record: TrialRecord) -> int | None:
-    """Return the warmup of a record in optimizer steps; None where it has no schedule or cannot be told.
+def schedule_in_steps(record: TrialRecord) -> Schedule | None:
+    """Return the schedule of a record, a warmup in epochs turned into steps; None where there is none to be told.
 
-    A warmup in epochs is resolved with the record's `dataset_size` and `batch_size`, the last batch included.
+    An epoch is what the record's `dataset_size` and `batch_size` make, the last batch included.
     """
     schedule = record.schedule
-    if schedule is None:
+    if schedule is None or schedule.warmup_epochs is None:
+        return schedule
+    if not record.dataset_size or not record.batch_size:
         return None
     try:
-        if schedule.warmup_epochs is not None:
-            if not record.dataset_size or not record.batch_size:
-                return None
-            schedule = schedule.resolved(steps_per_epoch=math.ceil(record.dataset_size / record.batch_size))
-        return schedule.warmup_steps_of(record.total_steps)
+        return schedule.resolved(steps_per_epoch=math.ceil(record.dataset_size / record.batch_size))
+    except ScheduleError:
+        return None
+
+
+def warmup_steps(record: TrialRecord) -> int | None:
+    """Return the warmup of a record in optimizer steps; None where it has no schedule or cannot be told."""
+    schedule = schedule_in_steps(record)
+    try:
+        return None if schedule is None else schedule.warmup_steps_of(record.total_steps)
     except ScheduleError:
         # A FAILED record may hold a warmup that does not fit its run: that is why it failed.
         return None

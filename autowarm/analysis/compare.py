@@ -7,12 +7,11 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from autowarm.analysis.best import Horizon, best_record, check_one_metric, has_value, horizons
+from autowarm.analysis.answer import answer_of
+from autowarm.analysis.best import Horizon, check_one_metric, has_value, horizons
+from autowarm.analysis.student import t_975
 from autowarm.record import Mode, TrialRecord
 from autowarm.schedule import Schedule
-
-# Student's t at 97.5 % for 1 .. 9 degrees of freedom.
-_T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +63,7 @@ class Comparison:
         if self.n_seeds < 2:
             return math.inf
         spread = statistics.stdev(self.differences)
-        return _t_975(self.n_seeds - 1) * spread / math.sqrt(self.n_seeds)
+        return t_975(self.n_seeds - 1) * spread / math.sqrt(self.n_seeds)
 
     @property
     def tuned_is_ahead(self) -> bool:
@@ -114,8 +113,8 @@ class Comparison:
 def comparisons(records: Iterable[TrialRecord]) -> list[Comparison]:
     """Compare what was tuned with the `baseline` records, horizon by horizon, the largest first.
 
-    Each schedule that `confirm` records repeat is compared, the best of the search first. Without any, the
-    best `search` record stands in (`selected`).
+    Each schedule that `confirm` records repeat is compared, the answer first, then from the best to the worst; but
+    not today's with itself. Without any, the best `search` record stands in (`selected`).
 
     Raises:
         RecordError: the records of a horizon watch different metrics.
@@ -125,11 +124,13 @@ def comparisons(records: Iterable[TrialRecord]) -> list[Comparison]:
     for horizon in horizons(records):
         here = [r for r in records if r.horizon == horizon]
         baselines = _grouped([r for r in here if r.role == "baseline"])
-        best = best_record(here, horizon)
-        confirmed = _grouped([r for r in here if r.role == "confirm"])
-        # False sorts first
-        confirmed.sort(key=lambda runs: best is None or runs[0].schedule != best.schedule)
-        tuned = confirmed or ([[best]] if best is not None else [])
+        answer = answer_of(here, horizon)
+        candidates = answer.candidates if answer is not None else ()
+        order = [c.record.schedule for c in candidates]
+        today = [c.record.schedule for c in candidates if c.is_today]
+        confirmed = [g for g in _grouped([r for r in here if r.role == "confirm"]) if g[0].schedule not in today]
+        confirmed.sort(key=lambda runs: order.index(runs[0].schedule) if runs[0].schedule in order else len(order))
+        tuned = confirmed or ([[answer.record]] if answer is not None and not candidates else [])
         found += [_compare(a, b, selected=not confirmed) for a in tuned for b in baselines]
     return found
 
@@ -174,11 +175,3 @@ def _by_seed(records: Sequence[TrialRecord]) -> dict[int, float]:
 
 def _runs(count: int) -> str:
     return f"{count} run" if count == 1 else f"{count} runs"
-
-
-def _t_975(degrees: int) -> float:
-    """Return Student's t at 97.5 %; from 10 degrees of freedom on by Cornish and Fisher's expansion."""
-    if degrees <= len(_T_975):
-        return _T_975[degrees - 1]
-    z = 1.959964
-    return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)

@@ -1,10 +1,11 @@
-"""Which record of a study is exported: the best of a horizon, or an error that says why there is none."""
+"""Which record of a study is exported: the answer of a horizon, or an error that says why there is none."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autowarm.analysis.best import Horizon, best_record, has_value, horizon_words, horizons
+from autowarm.analysis.answer import answer_of
+from autowarm.analysis.best import Horizon, best_record, horizon_words, horizons
 from autowarm.analysis.spend import spend
 from autowarm.errors import StudyError
 from autowarm.record import TrialRecord
@@ -15,7 +16,7 @@ _OTHER_LENGTH = "For a run of another length, export a schedule file: `autowarm 
 def choose(
     records: Sequence[TrialRecord], total_steps: int | None = None, dataset_size: int | None = None
 ) -> TrialRecord:
-    """Return the best COMPLETE `search` record of a horizon.
+    """Return the record of a horizon's answer; see `autowarm.analysis.answer`.
 
     Args:
         records: of one study.
@@ -35,20 +36,17 @@ def choose(
         wanted = {"total_steps": total_steps, "dataset_size": dataset_size}
         words = ", ".join(f"{name} {value:,}" for name, value in wanted.items() if value is not None)
         raise StudyError(f"no trial was searched at {words}. There are: {_list(present)}. {_OTHER_LENGTH}")
-    best = best_record(searched, asked[0])
-    if best is None:
+    answer = answer_of(records, asked[0])
+    if answer is None:
         raise StudyError(_why_nothing(searched, asked[0]))
-    return best
+    return answer.record
 
 
 def confirmed_seeds(records: Sequence[TrialRecord], chosen: TrialRecord) -> tuple[int, ...]:
-    """Return the seeds that the schedule of a record was trained on again, with an outcome, at its horizon."""
-    again = (
-        r
-        for r in records
-        if r.role == "confirm" and r.schedule == chosen.schedule and r.horizon == chosen.horizon and has_value(r)
-    )
-    return tuple(sorted({r.seed for r in again}))
+    """Return the fresh seeds that the schedule of a record was trained on, with an outcome, at its horizon."""
+    answer = answer_of(records, chosen.horizon)
+    candidates = answer.candidates if answer is not None else ()
+    return next((tuple(c.values) for c in candidates if c.record.schedule == chosen.schedule), ())
 
 
 def _why_nothing(searched: Sequence[TrialRecord], horizon: Horizon) -> str:

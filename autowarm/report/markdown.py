@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from autowarm.analysis.advice import Bounds, advise
+from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.audit import pruning_audit
-from autowarm.analysis.best import (
-    Horizon,
-    best_record,
-    has_value,
-    horizon_order,
-    horizon_words,
-    horizons,
-    ranked,
-    target_horizon,
-    warmup_share,
-    warmup_steps,
-)
-from autowarm.analysis.compare import comparisons, schedule_words
+from autowarm.analysis.best import best_record, horizon_order, horizon_words, horizons, ranked, target_horizon
+from autowarm.analysis.compare import comparisons
 from autowarm.analysis.spend import Spend, spend, spend_by_horizon
 from autowarm.planning.range_test import found_range
 from autowarm.record import TrialRecord
+from autowarm.report.cells import decay_cell, escape, lr_cell, table, warmup_cell
+from autowarm.report.repeated import repeated
 from autowarm.report.tables import last_line
-from autowarm.schedule import Schedule
 from autowarm.words import duration
 
 RANGE_PICTURE = "range_test.png"
+# Of the answer in the search: the best of it may have been lucky.
+_PLACES = {1: "the best", 2: "the second best", 3: "the third best"}
 TOP = 5
 # Rows of the tables of what went wrong; trials.csv has them all.
 MANY = 20
@@ -65,7 +57,7 @@ def report_md(
     parts += [f"![Learning-rate and validation curves]({picture})"] if picture and records else []
     sections = [
         ("Best schedules", _best(records)),
-        ("Repeated with other seeds", _repeated(records)),
+        ("Trained again on fresh seeds", repeated(records)),
         ("Tuned against today's schedule", _compared(records)),
         ("The ladder", _ladder(records)),
         ("Range of initial_lr", _range(records, with_picture=picture is not None)),
@@ -88,41 +80,37 @@ def bounds_of(records: Sequence[TrialRecord], bounds: Bounds | None) -> Bounds |
     return bounds if found is None else {**(bounds or {}), "initial_lr": (found.low, found.high)}
 
 
-def escape(text: object) -> str:
-    """Return text that Markdown shows as it is, on one line, inside a table too: no HTML, links or columns.
-
-    >>> print(escape("a <i>"))
-    a &lt;i&gt;
-    """
-    shown = " ".join(str(text).split())
-    for char, safe in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        shown = shown.replace(char, safe)
-    for char in "|`*[]":
-        shown = shown.replace(char, "\\" + char)
-    return shown
-
-
 def _answer(records: Sequence[TrialRecord]) -> str:
     target = target_horizon(records)
     if target is None:
         return "**There is no answer yet:** no trial has run."
-    best = best_record(records, target)
     here = [r for r in records if r.horizon == target]
-    if best is None or best.schedule is None:
+    answer = answer_of(records, target)
+    if answer is None or answer.record.schedule is None:
         outcomes = _counts(spend(here).outcomes)
         return f"**There is no answer yet:** no search trial at {horizon_words(target)} ended well ({outcomes})."
-    searched = sum(r.role == "search" for r in here)
-    trials = f"the best of {searched} trials" if searched > 1 else "the only trial"
-    found = comparisons(here)[:1]
-    reached = f"it reached {escape(best.monitor)} {best.value:.5g}, {trials} at {horizon_words(target)}."
-    said = f"**Use {escape(best.schedule)}**: {reached}"
-    if any(c.lost for c in found):
+    schedule, reached = escape(answer.record.schedule), _reached(answer, sum(r.role == "search" for r in here))
+    against = comparisons(here)[:1] if not answer.is_today else []
+    said = f"**Use {schedule}**: it {reached}"
+    if answer.is_today:
+        said = f"**Keep today's schedule, {schedule}**: it {reached}"
+    elif any(c.lost for c in against):
         said = (
             "**Keep today's schedule for now**, or search on with more trials: the best one found, "
-            f"{escape(best.schedule)}, did not beat it on fresh seeds. In the search {reached}"
+            f"{schedule}, did not beat it on fresh seeds. In the search it {reached}"
         )
-    against = [c.verdict() for c in found]
-    return " ".join([said, *(escape(verdict) for verdict in against)])
+    verdicts = [c.verdict() for c in against]
+    return " ".join([said, *(escape(sentence) for sentence in (*verdicts, *answer.sentences()))])
+
+
+def _reached(answer: Answer, trials: int) -> str:
+    best, where = answer.record, horizon_words(answer.horizon)
+    if answer.place is None:
+        return f"is the best of those trained at {where}."
+    place = (
+        "the only trial" if trials == 1 else f"{_PLACES.get(answer.place, f'no. {answer.place}')} of {trials} trials"
+    )
+    return f"reached {escape(best.monitor)} {best.value:.5g}, {place} at {where}."
 
 
 def _best(records: Sequence[TrialRecord]) -> list[str]:
@@ -132,28 +120,12 @@ def _best(records: Sequence[TrialRecord]) -> list[str]:
         order = ranked(here, horizon)
         said = [f"### At {horizon_words(horizon)}", f"{len(here)} trials: {_counts(spend(here).outcomes)}."]
         rows = [
-            (place, f"{r.value:.5g}", _lr(r.schedule), _warmup(r), _decay(r.schedule), r.seed, r.trial)
+            (place, f"{r.value:.5g}", lr_cell(r.schedule), warmup_cell(r), decay_cell(r.schedule), r.seed, r.trial)
             for place, r in enumerate(order[:TOP], start=1)
         ]
         header = ("", here[0].monitor, "initial_lr", "warmup", "decay", "seed", "trial")
-        blocks.append("\n\n".join([*said, *(["\n".join(_table(header, rows))] if rows else [])]))
+        blocks.append("\n\n".join([*said, *(["\n".join(table(header, rows))] if rows else [])]))
     return ["\n\n".join(blocks)] if blocks else []
-
-
-def _repeated(records: Sequence[TrialRecord]) -> list[str]:
-    groups: dict[tuple[Horizon, str, str], list[TrialRecord]] = {}
-    for record in records:
-        if record.role in ("confirm", "baseline"):
-            groups.setdefault((record.horizon, schedule_words(record), record.role), []).append(record)
-    rows = []
-    for (horizon, words, role), runs in groups.items():
-        values = [r.value for r in runs if has_value(r) and r.value is not None]
-        mean = f"{statistics.fmean(values):.5g}" if values else "-"
-        spread = f"{statistics.stdev(values):.2g}" if len(values) > 1 else "-"
-        seeds = ", ".join(map(str, sorted(r.seed for r in runs)))
-        rows.append((words, role, horizon_words(horizon), mean, spread, seeds, _counts(spend(runs).outcomes)))
-    header = ("schedule", "role", "horizon", "mean", "standard deviation", "seeds", "outcomes")
-    return _table(header, rows) if rows else []
 
 
 def _compared(records: Sequence[TrialRecord]) -> list[str]:
@@ -172,8 +144,15 @@ def _compared(records: Sequence[TrialRecord]) -> list[str]:
         )
         for c in found
     ]
-    said = [f"- {escape(horizon_words(c.horizon))}: {escape(c.verdict())}" for c in found]
-    return [*_table(header, rows), "", *said]
+    counts = Counter((c.horizon, c.today) for c in found)
+    said = [
+        # which one is meant, where several were
+        f"- {escape(horizon_words(c.horizon))}"
+        + (f", {escape(c.tuned)}" if counts[c.horizon, c.today] > 1 else "")
+        + f": {escape(c.verdict())}"
+        for c in found
+    ]
+    return [*table(header, rows), "", *said]
 
 
 def _ladder(records: Sequence[TrialRecord]) -> list[str]:
@@ -186,9 +165,10 @@ def _ladder(records: Sequence[TrialRecord]) -> list[str]:
         for steps in sorted({r.total_steps for r in here}):
             level = [r for r in here if r.total_steps == steps]
             best = best_record(level, (steps, target[1]))
-            row = (
-                (f"{best.value:.5g}", _lr(best.schedule), _warmup(best), _decay(best.schedule)) if best else ("-",) * 4
-            )
+            row: tuple[str, ...] = ("-",) * 4
+            if best is not None:
+                told = (lr_cell(best.schedule), warmup_cell(best), decay_cell(best.schedule))
+                row = (f"{best.value:.5g}", *told)
             cost = f"{spend(level, target).full_runs:.2f}"
             rows.append((horizon_words(target), f"{steps:,}", _counts(spend(level).outcomes), cost, *row))
     if not rows:
@@ -197,7 +177,7 @@ def _ladder(records: Sequence[TrialRecord]) -> list[str]:
     return [
         "Short runs explore, and hand their best on. Values of different numbers of steps do not compare.",
         "",
-        *_table(header, rows),
+        *table(header, rows),
     ]
 
 
@@ -225,7 +205,7 @@ def _spent(records: Sequence[TrialRecord]) -> list[str]:
         unit += "; below the horizons, at the largest one"
     header = ("", "trials", "steps", "validation batches", "cost", "full runs", "time")
     return [
-        *_table(header, rows),
+        *table(header, rows),
         "",
         f"Cost is in training steps, a validation batch being a third of one. {unit}.",
     ]
@@ -264,9 +244,9 @@ def _diverged(records: Sequence[TrialRecord]) -> list[str]:
     found.sort(key=lambda r: (r.schedule is None, r.schedule.initial_lr if r.schedule else 0.0, r.trial))
     rows = [
         (
-            _lr(r.schedule),
-            _warmup(r),
-            _decay(r.schedule),
+            lr_cell(r.schedule),
+            warmup_cell(r),
+            decay_cell(r.schedule),
             f"{r.steps:,} of {r.total_steps:,}",
             r.seed,
             r.reason or "-",
@@ -274,24 +254,19 @@ def _diverged(records: Sequence[TrialRecord]) -> list[str]:
         for r in found[:MANY]
     ]
     header = ("initial_lr", "warmup", "decay", "at step", "seed", "reason")
-    return [*_table(header, rows), *_more(len(found))] if rows else []
+    return [*table(header, rows), *_more(len(found))] if rows else []
 
 
 def _failed(records: Sequence[TrialRecord]) -> list[str]:
     found = [r for r in records if r.outcome == "FAILED"]
     counts = Counter(last_line(r.error) or r.reason or "no reason was recorded" for r in found)
     rows = [(count, error) for error, count in counts.most_common(MANY)]
-    return [*_table(("trials", "error"), rows), *_more(len(counts))] if rows else []
+    return [*table(("trials", "error"), rows), *_more(len(counts))] if rows else []
 
 
 def _use(records: Sequence[TrialRecord]) -> list[str]:
-    best = best_record(records)
-    return [] if best is None else [_USE.format(total_steps=best.total_steps)]
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
-    body = ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in (header, *rows)]
-    return [body[0], "|" + "---|" * len(header), *body[1:]]
+    answer = answer_of(records)
+    return [] if answer is None else [_USE.format(total_steps=answer.record.total_steps)]
 
 
 def _more(count: int) -> list[str]:
@@ -300,21 +275,3 @@ def _more(count: int) -> list[str]:
 
 def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
-
-
-def _lr(schedule: Schedule | None) -> str:
-    return "-" if schedule is None else f"{schedule.initial_lr:.4g}"
-
-
-def _warmup(record: TrialRecord) -> str:
-    share, steps, schedule = warmup_share(record), warmup_steps(record), record.schedule
-    if schedule is None or share is None or steps is None:
-        return "-"
-    if steps == 0:
-        return "none"
-    shape = "" if schedule.warmup == "linear" else f", {schedule.warmup}"
-    return f"{share * 100:.3g} % ({steps:,} steps{shape})"
-
-
-def _decay(schedule: Schedule | None) -> str:
-    return "-" if schedule is None else schedule.decay_words

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autowarm.analysis.best import Horizon, best_record, has_value, horizon_order, horizon_words, quality
+from autowarm.analysis.answer import answer_of
+from autowarm.analysis.best import Horizon, has_value, horizon_order, horizon_words, quality
 from autowarm.errors import ScheduleError, SettingsError
 from autowarm.record import OUTCOMES, TrialRecord
 
@@ -53,10 +54,11 @@ class Panel:
 
     Attributes:
         horizon: (total_steps, dataset_size).
-        search: the search records drawn, the worst first, so that the better lie on top.
+        search: the search records drawn, the worst first, so that the better lie on top, and the answer last.
         baseline: the baseline records.
-        best: the best of `search`, if one is COMPLETE.
+        best: the record of the answer, the last of `search` where it was searched; None where there is no answer.
         hidden: how many search records were left out.
+        confirmed: what the answer reached on fresh seeds, in words; empty where it was not trained again.
     """
 
     horizon: Horizon
@@ -64,6 +66,7 @@ class Panel:
     baseline: tuple[TrialRecord, ...]
     best: TrialRecord | None
     hidden: int
+    confirmed: str = ""
 
 
 def draw(records: Sequence[TrialRecord], path: Path) -> None:
@@ -127,15 +130,18 @@ def panel_of(records: Sequence[TrialRecord], horizon: Horizon) -> Panel:
     """Choose what a horizon's row shows: all its search trials, or an even share of many with the best."""
     here = [r for r in records if r.horizon == horizon]
     search = [r for r in here if r.role == "search"]
-    best = best_record(search, horizon)
-    # those with a value last and the best of them at the very end
-    search.sort(key=lambda r: (has_value(r), tuple(-x for x in quality(r)) if has_value(r) else ()))
+    answer = answer_of(here, horizon)
+    best = answer.record if answer is not None else None
+    # those with a value last, the better the later, and the answer at the very end
+    search.sort(key=lambda r: (r is best, has_value(r), tuple(-x for x in quality(r)) if has_value(r) else ()))
     if len(search) > MAX_LINES:
         kept = [search[i] for i in np.linspace(0, len(search) - 1, MAX_LINES).round().astype(int)]
     else:
         kept = search
     baseline = tuple(r for r in here if r.role == "baseline")
-    return Panel(horizon, tuple(kept), baseline, best, len(search) - len(kept))
+    chosen = answer.chosen if answer is not None else None
+    confirmed = f", {chosen.mean:.5g} on fresh seeds" if chosen is not None and chosen.mean is not None else ""
+    return Panel(horizon, tuple(kept), baseline, best, len(search) - len(kept), confirmed)
 
 
 def lr_curve(record: TrialRecord) -> tuple[list[int], list[float]] | None:
@@ -266,7 +272,7 @@ def _finish_metric_axis(panel: Panel, axes: Axes) -> None:
 def _title(panel: Panel, row: SubFigure) -> None:
     said = horizon_words(panel.horizon)
     if panel.best is not None and panel.best.schedule is not None:
-        said += f"\nbest: {panel.best.schedule}: {panel.best.monitor} {panel.best.value:.5g}"
+        said += f"\nbest: {panel.best.schedule}: {panel.best.monitor} {panel.best.value:.5g}{panel.confirmed}"
     row.suptitle(plain_text(said), fontsize=10, x=0.01, ha="left")
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from autowarm.analysis.advice import Bounds, advise
+from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.best import best_record, horizon_words, horizons
-from autowarm.analysis.compare import comparisons
+from autowarm.analysis.compare import Comparison, comparisons
 from autowarm.analysis.spend import spend
 from autowarm.record import TrialRecord
 from autowarm.report.markdown import bounds_of
@@ -22,29 +23,22 @@ def summary(records: Sequence[TrialRecord], out: Path, bounds: Bounds | None = N
         bounds: of the search, for the advice.
     """
     lines: list[str] = []
-    lost = False
+    keep = False
     for horizon in horizons(records):
         here = [r for r in records if r.horizon == horizon]
-        best = best_record(here, horizon)
+        answer, best = answer_of(records, horizon), best_record(here, horizon)
         lines += ["", f"At {horizon_words(horizon)}:"]
-        if best is None:
+        if answer is None:
             lines.append("  no trial ended well")
             continue
-        lines.append(f"  best of the search  {best.monitor} {best.value:.4f}  {best.label}")
-        for comparison in comparisons(here):
-            if comparison.selected or not comparison.seeds:
-                continue
-            seeds = ", ".join(map(str, comparison.seeds))
-            lines += [f"  trained anew on seed {seeds}, which the search has not seen:"]
-            for who, values, words in (
-                # the label of a baseline that is no Schedule says "today" itself
-                ("today", comparison.today_values, comparison.today.removeprefix("today: ")),
-                ("tuned", comparison.tuned_values, comparison.tuned),
-            ):
-                shown = ", ".join(f"{value:.4f}" for value in values)
-                lines.append(f"    {who}  {best.monitor} {shown}  {words}")
-            lines.append(f"  {comparison.verdict()}")
-            lost = lost or comparison.lost
+        if best is not None:
+            lines.append(f"  best of the search  {best.monitor} {best.value:.4f}  {best.label}")
+        against = comparisons(here)[:1] if not answer.is_today else []
+        against = [c for c in against if c.seeds and not c.selected]
+        lines += [f"  {line}" for line in _again(answer, against)]
+        lines += [f"  {c.verdict()}" for c in against]
+        lines += [f"  {sentence}" for sentence in answer.sentences()]
+        keep = keep or answer.is_today or any(c.lost for c in against)
     spent = spend(records)
     tests = [r for r in records if r.role == "range_test"]
     # to diverge is what a range test is for
@@ -57,7 +51,26 @@ def summary(records: Sequence[TrialRecord], out: Path, bounds: Bounds | None = N
     export = f"autowarm export {out} --format yaml -o best.yaml"
     lines.append(
         f"Next: search on (the same command with a larger --n_trials); {export} writes what there is"
-        if lost
+        if keep
         else f"Next: {export}"
     )
     return "\n".join(lines).lstrip("\n")
+
+
+def _again(answer: Answer, against: Sequence[Comparison]) -> list[str]:
+    """Return what was trained again, a line each: today's schedule, the answer, then the others."""
+    ended = [c for c in answer.candidates if c.values]
+    if not ended:
+        return []
+    seeds = sorted({seed for c in ended for seed in c.values})
+    numbers = f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"
+    # the label of a baseline that is no Schedule says "today" itself
+    told = [("today", c.today_values, c.today.removeprefix("today: ")) for c in against]
+    for place, c in enumerate(ended):
+        name = "today" if c.is_today else "tuned" if place == 0 else "other"
+        told.append((name, tuple(c.values.values()), c.words))
+    lines = [f"trained anew on {numbers}, which the search has not seen:"]
+    for name, values, words in told:
+        shown = ", ".join(f"{value:.4f}" for value in values)
+        lines.append(f"  {name}  {answer.record.monitor} {shown}  {words}")
+    return lines

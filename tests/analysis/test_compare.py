@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autowarm.analysis.compare import comparisons
+from autowarm.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +90,7 @@ def test_without_confirm_the_winner_of_the_search_stands_in_and_says_so(make_rec
     records = [
         make_record(value=1.0),
         make_record(value=1.5, trial=1),
-        make_record(role="baseline", value=2.0),
+        make_record(role="baseline", value=2.0, lr=0.9),
     ]
     (found,) = comparisons(records)
     assert found.selected
@@ -108,6 +109,17 @@ def test_several_horizons_and_several_confirmed_schedules(make_record: MakeRecor
     ]
     found = comparisons(records)
     assert [(c.horizon[0], c.tuned_values) for c in found] == [
-        *((200, (1.3,)), (200, (1.2,))),
-        *((100, (1.3,)), (100, (1.2,))),
-    ]
+        *((200, (1.2,)), (200, (1.3,))),
+        *((100, (1.2,)), (100, (1.3,))),
+    ], "the answer first: the better one on fresh seeds"
+
+
+def test_todays_schedule_is_not_compared_with_itself(make_record: MakeRecord) -> None:
+    baseline = make_record(role="baseline", seed=1, schedule=Schedule(initial_lr=0.1, warmup_steps=10, decay="cosine"))
+    records = [make_record(value=1.0), make_record(value=1.1, lr=0.2), baseline]
+    assert comparisons(records) == []
+    records.append(make_record(role="confirm", seed=1, lr=0.2, value=1.5))
+    (found,) = comparisons(records)
+    assert found.tuned.startswith("lr 0.2,")
+    # of an earlier run, which trained it twice
+    assert len(comparisons([*records, make_record(role="confirm", seed=1)])) == 1

@@ -176,7 +176,7 @@ def test_the_seeds_a_schedule_was_confirmed_on(make_record: MakeRecord) -> None:
         make_record(role="confirm", seed=3, outcome="DIVERGED"),
         make_record(role="confirm", seed=4, lr=0.7),
         make_record(role="confirm", seed=5, total_steps=50),
-        make_record(role="baseline", seed=6),
+        make_record(role="baseline", seed=6, lr=0.3),
     ]
     assert confirmed_seeds(records, chosen) == (1, 2)
 
@@ -321,6 +321,15 @@ def test_choose_takes_the_best_of_the_largest_horizon(make_record: MakeRecord) -
         "total_steps 200, dataset_size 500; total_steps 200; total_steps 100, dataset_size 900. "
         "For a run of another length, export a schedule file: `autowarm export best.yaml --total_steps STEPS`"
     )
+
+
+def test_choose_takes_what_fresh_seeds_decide(make_record: MakeRecord) -> None:
+    records = [make_record(trial=0, value=0.5, lr=0.2), make_record(trial=1, value=0.6, lr=0.1)]
+    records += [make_record(role="confirm", lr=0.2, seed=seed, value=2.0 + seed) for seed in (1, 2)]
+    assert choose(records).trial == 0
+    records += [make_record(role="confirm", lr=0.1, seed=seed, value=1.0 + seed) for seed in (1, 2)]
+    chosen = choose(records)
+    assert (chosen.trial, chosen.role, confirmed_seeds(records, chosen)) == (1, "search", (1, 2))
 
 
 def test_choose_says_why_there_is_nothing(make_record: MakeRecord) -> None:

@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from autowarm.report.markdown import MANY, TOP, escape, report_md
+import pytest
+
+from autowarm.report.cells import escape
+from autowarm.report.markdown import MANY, TOP, report_md
+from autowarm.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,8 +113,9 @@ def test_tuned_against_a_baseline_without_a_schedule(make_record: MakeRecord) ->
     found = sections(text)
     assert "| lr 0.1, warmup 10 %, cosine | a\\|b | 3 | -1 | +-" in found["Tuned against today's schedule"]
     assert "Tuned is better by 1" in text.split("##")[0], "the answer says how it compares"
-    assert "| a\\|b | baseline |" in found["Repeated with other seeds"]
-    assert found["Repeated with other seeds"].count("| 0, 1, 2 |") == 2
+    again = found["Trained again on fresh seeds"]
+    assert "| 1 | 0.1 | 10 % (10 steps) | cosine | 1 | 1.1111 | 0.11 | 0, 1, 2 | - | - |" in again
+    assert "| a\\|b | - | - | - | - | 2.1111 | 0.11 | 0, 1, 2 | - | - |" in again
     assert "| of it confirm | 3 (3 COMPLETE) |" in found["What was spent"]
     assert_tables_are_whole(text)
 
@@ -118,6 +123,70 @@ def test_tuned_against_a_baseline_without_a_schedule(make_record: MakeRecord) ->
 def test_a_tuned_schedule_that_is_not_better_is_said_to_be_so_at_the_top(make_record: MakeRecord) -> None:
     records = [make_record(value=2.0), make_record(role="baseline", value=1.0, lr=0.9)]
     assert "Tuned is not better than today's schedule" in report_md(records, name="x").split("##")[0]
+
+
+def trained_again(make_record: MakeRecord, **fields: Any) -> list[TrialRecord]:
+    """Return three schedules on two fresh seeds; of two that are within noise the plainer did not win the search."""
+    values = {0.2: (0.9, 1.0, 1.5), 0.1: (1.0, 1.3, 1.4), 0.4: (1.1, 3.0, 3.3)}
+    records = []
+    for trial, (lr, (found, *again)) in enumerate(values.items()):
+        records.append(make_record(trial=trial, lr=lr, value=found, **fields))
+        records += [make_record(role="confirm", lr=lr, seed=s, value=v, **fields) for s, v in enumerate(again, 1)]
+    today = Schedule(initial_lr=0.9)
+    return records + [make_record(role="baseline", schedule=today, seed=s, value=5.0 + s, **fields) for s in (1, 2)]
+
+
+def test_the_answer_is_that_of_the_fresh_seeds_and_its_table_shows_the_others(make_record: MakeRecord) -> None:
+    text = report_md(trained_again(make_record), name="x")
+    top, found = text.split("##")[0], sections(text)
+    assert "**Use lr 0.1, warmup 10 %, cosine**: it reached val_loss 1, the second best of 3 trials at" in top
+    assert "Tuned is ahead by 5.15" in top
+    assert "within noise: val_loss 1.35 and 1.25 (one standard error of the difference is" in top
+    assert "The lower lr at the same warmup was taken." in top
+    assert "Found at val_loss 1, it reached 1.35 when trained again (seeds 1, 2): what leads a search is lucky" in top
+    rows = [line for line in found["Trained again on fresh seeds"].splitlines() if line.startswith("| ")][1:]
+    assert rows == [
+        "| 1 | 0.1 | 10 % (10 steps) | cosine | 1 | 1.35 | 0.071 | 1, 2 | - | - |",
+        "| 2 | 0.2 | 10 % (10 steps) | cosine | 0.9 | 1.25 | 0.35 | 1, 2 | -0.1 | +- 0.61 |",
+        "| 3 | 0.4 | 10 % (10 steps) | cosine | 1.1 | 3.15 | 0.21 | 1, 2 | +1.8 | +- 0.61 |",
+        "| today | 0.9 | none | constant | - | 6.5 | 0.71 | 1, 2 | - | - |",
+    ]
+    compared = found["Tuned against today's schedule"]
+    assert compared.count("lr 0.1, warmup 10 %, cosine: Tuned is") == 1
+    assert compared.index("lr 0.1, w") < compared.index("lr 0.2, w") < compared.index("lr 0.4, w")
+    assert_tables_are_whole(text)
+
+
+def test_several_horizons_say_how_each_was_answered(make_record: MakeRecord) -> None:
+    text = report_md([*trained_again(make_record), *trained_again(make_record, total_steps=200)], name="x")
+    again = sections(text)["Trained again on fresh seeds"]
+    assert again.index("### At total_steps 200") < again.index("### At total_steps 100")
+    assert again.count("within noise") == 1, "that of the longest is said at the top"
+    assert_tables_are_whole(text)
+
+
+def test_todays_schedule_can_be_the_answer(make_record: MakeRecord) -> None:
+    records = [make_record(value=0.9, lr=0.2), make_record(value=1.0, lr=0.1)]
+    records += [make_record(role="confirm", lr=0.2, seed=s, value=2.0 + s) for s in (1, 2)]
+    today = Schedule(initial_lr=0.1, warmup_steps=10, decay="cosine")
+    records += [make_record(role="baseline", schedule=today, seed=s, value=1.0 + s) for s in (1, 2)]
+    text = report_md(records, name="x")
+    assert "**Keep today's schedule, lr 0.1, warmup 10 %, cosine**: it reached val_loss 1, the second" in text
+    assert "The best of the search, lr 0.2, warmup 10 %, cosine, reached val_loss 0.9 there, and 3.5 when" in text
+    assert "| 1, today | 0.1 |" in text
+    assert "Tuned is worse than today's schedule by 1" in sections(text)["Tuned against today's schedule"]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_metric_that_never_changes_is_said_at_the_top_with_what_to_look_at(
+    make_record: MakeRecord, mode: str
+) -> None:
+    text = report_md([make_record(lr=lr, warmup_ratio=0.3 - lr, mode=mode) for lr in (0.1, 0.3, 0.2)], name="x")
+    assert "**Use lr 0.3, no warmup, cosine**" in text
+    assert "val_loss was 1 at the end of every trial: it tells no schedule from another" in text.split("##")[0]
+    advice = sections(text)["Advice"]
+    assert "All trials ended with val_loss 1, which tells no schedule from another: look at \\`monitor\\`" in advice
+    assert "end of" not in advice, "no bound is to be moved for it"
 
 
 def test_names_from_a_study_stay_text(make_record: MakeRecord) -> None:

@@ -115,6 +115,16 @@ def test_of_many_trials_the_best_is_always_drawn(make_record: MakeRecord) -> Non
     assert values == sorted(values, reverse=True), "the better lie on top"
 
 
+def test_the_answer_is_drawn_last_though_another_won_the_search(make_record: MakeRecord) -> None:
+    records = [make_record(trial=i, lr=0.1 + i / 1000, value=1 + i) for i in range(500)]
+    records.append(make_record(role="confirm", lr=0.1 + 250 / 1000, seed=1, value=1.75))
+    panel = panel_of(records, (100, 1000))
+    assert panel.best is not None
+    assert panel.best.trial == 250
+    assert panel.best is panel.search[-1]
+    assert panel.confirmed == ", 1.75 on fresh seeds"
+
+
 def test_a_curve_ends_where_the_trial_ended(make_record: MakeRecord) -> None:
     curve = lr_curve(make_record(outcome="PRUNED", steps=40))
     assert curve is not None

@@ -1,0 +1,110 @@
+"""The schedules of a search that were trained again on fresh seeds, and what became of them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from autowarm.analysis.best import has_value, warmup_steps
+from autowarm.analysis.candidates import candidates, same_lrs
+from autowarm.record import TrialRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A schedule that was trained again on fresh seeds.
+
+    Attributes:
+        record: of the search; the first of `runs` where it was not searched at this horizon.
+        found: value in the search; None where it was not searched.
+        runs: on fresh seeds, one a seed, the seeds growing; those that FAILED say nothing of it and are left out.
+        is_today: whether it is the schedule that the job has today.
+        difference: its mean less that of the answer, over the same seeds; None where the two do not compare.
+        half_width: half the 95 % interval of `difference`; infinite where nothing is known of the noise.
+    """
+
+    record: TrialRecord
+    found: float | None
+    runs: tuple[TrialRecord, ...]
+    is_today: bool = False
+    difference: float | None = None
+    half_width: float = math.inf
+
+    @property
+    def values(self) -> dict[int, float]:
+        """The value reached with each seed that ended well."""
+        return {r.seed: r.value for r in self.runs if has_value(r) and r.value is not None}
+
+    @property
+    def lost(self) -> int:
+        """Runs that diverged."""
+        return sum(not has_value(r) for r in self.runs)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the values; None where there is none."""
+        return statistics.fmean(self.values.values()) if self.values else None
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the values; None below two."""
+        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
+
+    @property
+    def words(self) -> str:
+        """The schedule in words."""
+        return str(self.record.schedule)
+
+    @property
+    def plainness(self) -> tuple[float, float]:
+        """A sort key: of a tie the first one wins."""
+        steps, schedule = warmup_steps(self.record), self.record.schedule
+        return (math.inf if steps is None else steps, math.inf if schedule is None else schedule.initial_lr)
+
+
+def confirmed(here: Sequence[TrialRecord], order: Sequence[TrialRecord]) -> list[Candidate]:
+    """Return the schedules that were trained again, in the order of the search.
+
+    Those that `confirm` records repeat; and today's by its `baseline` records, where the search has it next to them, or
+    before one of them.
+
+    Args:
+        here: records of one horizon.
+        order: its search records, best first, as `autowarm.analysis.best.ranked` returns them.
+    """
+    total_steps = here[0].total_steps if here else 0
+    baselines = [r for r in here if r.role == "baseline" and r.schedule is not None]
+    groups: list[list[TrialRecord]] = []
+    for record in here:
+        if record.role == "confirm":
+            group = next((g for g in groups if g[0].schedule == record.schedule), None)
+            groups.append([record]) if group is None else group.append(record)
+    found = []
+    for group in groups:
+        schedule = group[0].schedule
+        today = [r for r in baselines if same_lrs(r.schedule, schedule, total_steps)]
+        searched = next((r for r in order if r.schedule == schedule), None)
+        found.append(_candidate(searched, [*today, *group], is_today=bool(today)))
+    places = {id(r): place for place, r in enumerate(order)}
+    if baselines and not any(c.is_today for c in found):
+        # where today's was one of the best itself, it was not trained a second time as a candidate
+        best = candidates(order, len(found) + 1)
+        searched = next((r for r in best if same_lrs(r.schedule, baselines[-1].schedule, total_steps)), None)
+        if searched is not None:
+            today = [r for r in baselines if same_lrs(r.schedule, searched.schedule, total_steps)]
+            found.append(_candidate(searched, today, is_today=True))
+    found = [c for c in found if c.runs]
+    return sorted(found, key=lambda c: places.get(id(c.record), len(order)))
+
+
+def _candidate(searched: TrialRecord | None, runs: Sequence[TrialRecord], *, is_today: bool) -> Candidate:
+    # a repeated seed is a rerun of the same thing: the last one counts
+    by_seed = {r.seed: r for r in runs if r.outcome != "FAILED"}
+    return Candidate(
+        record=searched if searched is not None else runs[0],
+        found=searched.value if searched is not None else None,
+        runs=tuple(by_seed[seed] for seed in sorted(by_seed)),
+        is_today=is_today,
+    )
