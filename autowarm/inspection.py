@@ -56,6 +56,11 @@ def inspect_job(spec: TrainingSpec) -> JobInfo:
         )
     if (own := inspector.own_scheduler) is not None:
         notices.append(f"trials set the job's own scheduler ({own}) aside: the schedules searched take its place")
+    if inspector.length not in (None, spec.dataset_size) and (name := spec.job.dataset_size_arg) and spec.dataset_size:
+        notices.append(
+            f"dataset_size {spec.dataset_size:,} goes to the job as {name}; its training data then has "
+            f"{inspector.length:,} items"
+        )
     return inspector.info(seconds, tuple(notices))
 
 
@@ -81,6 +86,8 @@ class _Inspector(Callback):
     def __init__(self, spec: TrainingSpec) -> None:
         self.spec = spec
         self.total_steps = 0
+        # of the training data, where it has one
+        self.length: int | None = None
         self.lrs: list[float] = []
         self._times: list[float] = []
         self._validation_seconds = 0.0
@@ -117,9 +124,10 @@ class _Inspector(Callback):
             self._epoch_ends = {steps_in(trainer, epoch): epoch for epoch in range(1, epochs + 1)}
         loader = trainer.train_dataloader
         batch_size = getattr(loader, "batch_size", None)
+        self.length = _length(getattr(loader, "dataset", None))
         defaults = self._optimizer.defaults
         self._facts = {
-            "dataset_size": _length(getattr(loader, "dataset", None)),
+            "dataset_size": self.spec.dataset_size or self.length,
             "batch_size": batch_size and batch_size * trainer.accumulate_grad_batches * trainer.world_size,
             "processes": trainer.world_size,
             "steps_per_epoch": per_epoch,

@@ -6,7 +6,8 @@ torch and Lightning are imported inside the functions, so that `autowarm.Trainin
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -80,32 +81,36 @@ class Training:
         return {"train_dataloaders": self.data, "val_dataloaders": self.val_data}
 
 
-def build(spec: JobSpec, *, seed: int) -> Training:
+def build(spec: JobSpec, *, seed: int, dataset_size: int | None = None) -> Training:
     """Build the job's training with all random numbers seeded.
 
     Args:
         spec: the job.
         seed: of weights, data order and dropout.
+        dataset_size: what the job's `dataset_size_arg` is given; without effect where it has none.
 
     Raises:
-        JobError: a class path or factory that does not import, a file that LightningCLI does not accept, or a
-            factory that does not return a `Training`.
+        JobError: a class path or factory that does not import, a file that LightningCLI does not accept, a
+            `dataset_size_arg` that the job does not take, or a factory that does not return a `Training`.
     """
     from lightning.pytorch import seed_everything
 
     seed_everything(seed, workers=True, verbose=False)
-    training = _from_config(spec, seed) if spec.config is not None else _from_factory(spec)
+    sized = spec.dataset_size_arg is not None and dataset_size is not None
+    extra = {cast("str", spec.dataset_size_arg): cast("int", dataset_size)} if sized else {}
+    training = _from_config(spec, seed, extra) if spec.config is not None else _from_factory(spec, extra)
     if training.trainer.get("fast_dev_run") or training.trainer.get("overfit_batches"):
         raise JobError("the job's trainer has fast_dev_run or overfit_batches set: tune the real training without them")
     return training
 
 
-def _from_factory(spec: JobSpec) -> Training:
+def _from_factory(spec: JobSpec, extra: Mapping[str, int]) -> Training:
     factory = spec.factory
     if isinstance(factory, str):
         factory = cast("Callable[..., Any]", import_object(factory, "the job's factory"))
     assert factory is not None  # noqa: S101 - a spec has a config or a factory
-    training = factory(**spec.args)
+    _check_takes(factory, spec, extra)
+    training = factory(**{**spec.args, **extra})
     if not isinstance(training, Training):
         raise JobError(
             f"the factory {spec} must return autowarm.Training(module=..., data=..., trainer={{...}}), "
@@ -114,7 +119,20 @@ def _from_factory(spec: JobSpec) -> Training:
     return training
 
 
-def _from_config(spec: JobSpec, seed: int) -> Training:
+def _check_takes(factory: Callable[..., Any], spec: JobSpec, names: Iterable[str]) -> None:
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # of a callable that does not tell
+        return
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    taken = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for name in names:
+        if name not in taken:
+            raise JobError(f"the factory {spec} does not take the dataset_size_arg: {unknown('argument', name, taken)}")
+
+
+def _from_config(spec: JobSpec, seed: int, extra: Mapping[str, int]) -> Training:
     classes = {
         "model_class": import_object(spec.model_class, "model_class") if spec.model_class else None,
         "datamodule_class": import_object(spec.data_class, "data_class") if spec.data_class else None,
@@ -140,14 +158,19 @@ def _from_config(spec: JobSpec, seed: int) -> Training:
             return super().instantiate_trainer(**kwargs)
 
     def parser_error(_parser: object, message: str, _cause: object = None) -> None:
-        raise JobError(f"{spec.config}: {' '.join(message.split())}")
+        # whose fault it is, the message says
+        with_size = "".join(f", with {name} = {value} for the dataset_size" for name, value in extra.items())
+        raise JobError(f"{spec.config}{with_size}: {' '.join(message.split())}")
 
     parser_class = type("JobParser", (cli_module.LightningArgumentParser,), {"error": parser_error})
     # A class of the project's own knows its model and data; it takes those as its arguments only when they are given.
     given = {name: value for name, value in classes.items() if value is not None or base is lightning_cli}
     cli = JobCLI(
         **given,
-        args=["--config", str(spec.config), "--seed_everything", str(seed)],
+        args=[
+            *("--config", str(spec.config), "--seed_everything", str(seed)),
+            *(f"--{name}={value}" for name, value in extra.items()),
+        ],
         run=False,
         save_config_callback=None,
         parser_class=parser_class,

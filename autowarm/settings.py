@@ -25,7 +25,7 @@ STUDY_FILE = "study.yaml"
 DATABASE = "study.db"
 # The first line of a study file that autowarm wrote; one without it is a person's, and is left alone.
 WRITTEN = "# Written by autowarm: this study as it was run last.\n"
-_JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "args")
+_JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "args", "dataset_size_arg")
 # Words in the names of metrics of which more is better.
 _MORE_IS_BETTER = {"acc", "accuracy", "auc", "auroc", "bleu", "dice", "f1", "iou", "precision", "r2", "recall"}
 # Search trials of who says nothing about the price.
@@ -143,6 +143,8 @@ class StudySettings:
             "mode": self.mode,
             "seed": str(self.seed),
         }
+        if job.dataset_size_arg is not None:
+            identity["dataset_size_arg"] = job.dataset_size_arg
         if job.config is not None:
             # what it says, not how: a comment more is the same job
             said = json.dumps(read_yaml(job.config, SettingsError), sort_keys=True, default=str)
@@ -187,7 +189,7 @@ def read_job(value: object, *, root: Path) -> JobSpec:
 
     Args:
         value: a LightningCLI file, ``package.module:function``, a function, or a mapping with `config` (and
-            `model_class`, `data_class`, `cli_class`) or `factory` (and `args`).
+            `model_class`, `data_class`, `cli_class`) or `factory` (and `args`), and `dataset_size_arg` with either.
         root: the folder that a relative path is relative to.
 
     Raises:
@@ -213,7 +215,7 @@ def read_job(value: object, *, root: Path) -> JobSpec:
 
 
 def _factory_job(given: dict[str, Any]) -> JobSpec:
-    extra = [key for key in given if key not in ("factory", "args")]
+    extra = [key for key in given if key not in ("factory", "args", "dataset_size_arg")]
     if extra:
         raise SettingsError(f"job.{extra[0]} goes with config, not with factory")
     factory = given["factory"]
@@ -222,6 +224,7 @@ def _factory_job(given: dict[str, Any]) -> JobSpec:
     args = given.get("args", {})
     if not isinstance(args, Mapping) or not all(isinstance(key, str) for key in args):
         raise SettingsError(f"job.args must hold 'key: value' lines, got {args!r}")
+    _check_argument(given.get("dataset_size_arg"), r"[^\W\d]\w*", "the name of an argument, such as n_examples")
     return JobSpec(**given)
 
 
@@ -231,6 +234,8 @@ def _config_job(given: dict[str, Any], root: Path) -> JobSpec:
     for key, value in given.items():
         if not isinstance(value, str):
             raise SettingsError(f"job.{key} must be a word, got {value!r}")
+    pattern, said = r"[^\W\d]\w*(\.[^\W\d]\w*)+", "the path of a key, such as data.init_args.n_examples"
+    _check_argument(given.get("dataset_size_arg"), pattern, said)
     path = root / given["config"]
     try:
         path = path.resolve()
@@ -240,6 +245,11 @@ def _config_job(given: dict[str, Any], root: Path) -> JobSpec:
     if not found:
         raise SettingsError(f"job: there is no file {path}")
     return JobSpec(**{**given, "config": path})
+
+
+def _check_argument(value: object, pattern: str, said: str) -> None:
+    if value is not None and not (isinstance(value, str) and re.fullmatch(pattern, value)):
+        raise SettingsError(f"job.dataset_size_arg must be {said}, got {value!r}")
 
 
 def settings_yaml(settings: StudySettings, *, root: Path) -> str:

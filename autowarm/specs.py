@@ -27,6 +27,9 @@ class JobSpec:
         cli_class: class path of the project's own LightningCLI subclass.
         factory: ``package.module:function`` or the function itself; returns an `autowarm.Training`.
         args: keyword arguments of the factory.
+        dataset_size_arg: what the job takes a `dataset_size` by, where it cannot be taken from its data by index: a
+            keyword of the factory, or the path of a key of the file, such as ``data.init_args.n_examples``. What it
+            means is the job's: the same examples for the same number, and fewer of them part of more.
     """
 
     config: Path | None = None
@@ -35,6 +38,7 @@ class JobSpec:
     cli_class: str | None = None
     factory: str | Callable[..., Any] | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
+    dataset_size_arg: str | None = None
 
     def __str__(self) -> str:
         """Name the job in a word."""
@@ -75,7 +79,8 @@ class TrainingSpec:
         job: what is trained.
         monitor: the metric that is watched; None: none (only to inspect a job).
         total_steps: optimizer steps of the run; None: as the job is set up (only to inspect a job).
-        dataset_size: train on that many examples, the same ones for the same number; None: on all.
+        dataset_size: train on that many examples, the same ones for the same number; None: on all. The job's
+            `dataset_size_arg` takes them, where it has one.
         schedule: what the learning rate follows; None: the job's own scheduler.
         seed: of weights, data order and dropout.
         rungs: steps at which to validate and report, rising, the last one `total_steps`.
@@ -124,7 +129,7 @@ class JobInfo:
 
     Attributes:
         total_steps: optimizer steps of the run.
-        dataset_size: training examples; None where the data has no length.
+        dataset_size: training examples: as many as were asked for, or as the data has; None where it has no length.
         batch_size: training examples an optimizer step uses; None where unknown.
         steps_per_epoch: optimizer steps in an epoch; None where the data has no length.
         val_batches: validation batches of one validation.

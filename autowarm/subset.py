@@ -24,7 +24,7 @@ def take_subset(training: Training, dataset_size: int) -> None:
         dataset_size: examples to train on, at least 1 and at most those there are.
 
     Raises:
-        JobError: the training data has no length or a sampler of its own, or has fewer examples.
+        JobError: the training data has no indices or a sampler of its own, or has fewer examples.
     """
     if hasattr(training.data, "train_dataloader"):
         owner = cast("Any", training.data)
@@ -58,8 +58,9 @@ def _subset_loader(loader: Any, dataset_size: int) -> DataLoader[Any]:
         why = "the training loader draws its samples with replacement or a number of its own"
     if why:
         raise JobError(
-            f"dataset_size={dataset_size} cannot be taken from this job, because {why}: "
-            "make the size an argument of the job and tune the sizes as studies of their own"
+            f"dataset_size={dataset_size} cannot be taken from this job, because {why}. Give the job an argument for "
+            "its number of examples, and name it in the study: job: {factory: ..., dataset_size_arg: n_examples}, or "
+            "job: {config: ..., dataset_size_arg: data.init_args.n_examples}"
         )
     if dataset_size > size:
         raise JobError(f"dataset_size={dataset_size} is more than the job's {size} training examples")

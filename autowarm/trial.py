@@ -80,8 +80,8 @@ def run_trial(spec: TrainingSpec, link: Link | None = None) -> TrialResult:
 def prepare(spec: TrainingSpec) -> Training:
     """Build the spec's training, on its share of the data, with its number of threads."""
     torch.set_num_threads(spec.threads)
-    training = build(spec.job, seed=spec.seed)
-    if spec.dataset_size is not None:
+    training = build(spec.job, seed=spec.seed, dataset_size=spec.dataset_size)
+    if spec.dataset_size is not None and spec.job.dataset_size_arg is None:
         take_subset(training, spec.dataset_size)
     return training
 

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.cli import LightningCLI
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset, WeightedRandomSampler
 
 from autowarm import Schedule, Training, WarmupModule
 
@@ -126,17 +126,44 @@ def by_time() -> Training:
 
 
 class Stream(IterableDataset[Any]):
-    """Examples without a length."""
+    """The first examples, without a length."""
+
+    def __init__(self, n_examples: int = EXAMPLES) -> None:
+        self.n_examples = n_examples
 
     def __iter__(self) -> Iterator[Any]:
         data = dataset()
-        yield from (data[i] for i in range(len(data)))
+        yield from (data[i] for i in range(self.n_examples))
 
 
 def stream(max_steps: int = -1) -> Training:
     data = DataLoader(Stream(), batch_size=BATCH_SIZE)
     trainer = {"accelerator": "cpu", "max_steps": max_steps, "max_epochs": 2 if max_steps == -1 else None}
     return Training(module=Regression(), data=data, val_data=loader(shuffle=False), trainer=trainer)
+
+
+def sized_stream(n_examples: int = EXAMPLES) -> Training:
+    """A job whose examples have no indices, and whose number is an argument."""
+    data = DataLoader(Stream(n_examples), batch_size=BATCH_SIZE)
+    trainer = {"accelerator": "cpu", "max_steps": 40}
+    return Training(module=Regression(), data=data, val_data=loader(shuffle=False), trainer=trainer)
+
+
+class WeightedData(RegressionData):
+    """The first `n_examples`, drawn by a sampler of its own."""
+
+    def __init__(self, n_examples: int = EXAMPLES) -> None:
+        super().__init__()
+        self.n_examples = n_examples
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        data = TensorDataset(*dataset()[: self.n_examples])
+        sampler = WeightedRandomSampler([1.0] * self.n_examples, self.n_examples)
+        return DataLoader(data, batch_size=BATCH_SIZE, sampler=sampler)
+
+
+def weighted(n_examples: int = EXAMPLES) -> Training:
+    return Training(module=Regression(), data=WeightedData(n_examples), trainer={"accelerator": "cpu", "max_steps": 40})
 
 
 class Raises(Regression):

@@ -167,3 +167,22 @@ def test_what_only_training_can_tell_is_not_guessed(module: Callable[[], Any], n
     info = look(lambda: jobs.build(module=module()))
     assert (info.scheduler, info.lrs) == (name, None)
     assert info.seen_lrs
+
+
+def test_a_size_that_the_job_takes_is_the_size_and_what_came_of_it_is_told() -> None:
+    def look_at(factory: Callable[..., Training], size: int, name: str = "n_examples") -> JobInfo:
+        spec = TrainingSpec(
+            job=JobSpec(factory=factory, dataset_size_arg=name), monitor="val_loss", total_steps=20, dataset_size=size
+        )
+        return inspect_job(spec)
+
+    streamed = look_at(jobs.sized_stream, 16)
+    assert (streamed.dataset_size, streamed.steps_per_epoch, streamed.notices) == (16, None, ())
+    drawn = look_at(jobs.weighted, 16)
+    assert (drawn.dataset_size, drawn.steps_per_epoch, drawn.notices) == (16, 2.0, ())
+    # an argument that does something else
+    other = look_at(lambda lr: jobs.build(lr=lr), 1, "lr")
+    assert (other.dataset_size, other.notices) == (
+        1,
+        ("dataset_size 1 goes to the job as lr; its training data then has 64 items",),
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +205,48 @@ def test_a_mixin_of_the_other_package_does_not_decide_where_a_module_belongs() -
 def test_a_file_without_class_paths_says_where_to_name_the_classes(tmp_path: Path) -> None:
     with pytest.raises(JobError, match=r"names no class_path for model: name model_class and data_class"):
         build(JobSpec(config=written(tmp_path, WITHOUT_CLASS_PATHS)), seed=0)
+
+
+def test_a_size_goes_to_the_argument_of_a_factory_over_what_its_arguments_say() -> None:
+    def size(spec: JobSpec, dataset_size: int | None) -> int:
+        data: Any = build(spec, seed=0, dataset_size=dataset_size).data
+        return int(data.n_examples)
+
+    spec = JobSpec(factory="sample_jobs:weighted", dataset_size_arg="n_examples", args={"n_examples": 40})
+    assert (size(spec, 20), size(spec, None)) == (20, 40)
+    assert size(replace(spec, dataset_size_arg=None), 20) == 40
+
+
+def test_a_factory_without_the_argument_is_refused_with_the_nearest() -> None:
+    spec = JobSpec(factory="sample_jobs:weighted", dataset_size_arg="n_exmples")
+    said = (
+        "the factory sample_jobs:weighted does not take the dataset_size_arg: "
+        "unknown argument 'n_exmples': did you mean 'n_examples'"
+    )
+    with pytest.raises(JobError, match=said):
+        build(spec, seed=0, dataset_size=20)
+    # only where it is used
+    build(spec, seed=0)
+    # of **arguments nobody can tell
+    with pytest.raises(TypeError, match="n_exmples"):
+        build(replace(spec, factory="sample_jobs:build"), seed=0, dataset_size=20)
+
+
+@pytest.mark.parametrize(
+    ("text", "classes", "path"),
+    [
+        ("data: {class_path: sample_jobs.WeightedData}\n", {}, "data.init_args.n_examples"),
+        ("data: {n_examples: 30}\n", {"data_class": "sample_jobs.WeightedData"}, "data.n_examples"),
+    ],
+)
+def test_a_size_goes_to_a_key_of_a_lightning_cli_file(
+    text: str, classes: dict[str, str], path: str, tmp_path: Path
+) -> None:
+    model = "model: {class_path: sample_jobs.Regression}\n" if not classes else "model: {lr: 0.5}\n"
+    given: Any = {**classes, "model_class": "sample_jobs.Regression"} if classes else {}
+    spec = JobSpec(config=written(tmp_path, model + text), **given, dataset_size_arg=path)
+    data: Any = build(spec, seed=0, dataset_size=20).data
+    assert data.n_examples == 20
+    wrong = path.replace("n_examples", "n_exmples")
+    with pytest.raises(JobError, match=rf"user\.yaml, with {wrong} = 20 for the dataset_size: .*n_exmples"):
+        build(replace(spec, dataset_size_arg=wrong), seed=0, dataset_size=20)

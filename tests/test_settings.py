@@ -109,6 +109,17 @@ def test_a_file_that_is_just_called_study_is_named_after_its_folder(tmp_path: Pa
         ("job: {config: 3}", "job.config must be a word, got 3"),
         ("job: {factory: 3}", "a factory must look like package.module:function, got 3"),
         ("job: notafunction", "a factory must look like package.module:function, got 'notafunction'"),
+        (
+            "job: {factory: 'a:b', dataset_size_arg: data.n}",
+            "dataset_size_arg must be the name of an argument",
+        ),
+        ("job: {factory: 'a:b', dataset_size_arg: 3}", "dataset_size_arg must be the name of an argument.*, got 3"),
+        ("job: {factory: 'a:b', dataset_size_args: n}", "did you mean 'dataset_size_arg'"),
+        (
+            "job: {config: a.yaml, dataset_size_arg: n}",
+            "dataset_size_arg must be the path of a key, such as",
+        ),
+        ("job: {config: a.yaml, dataset_size_arg: 3}", "job.dataset_size_arg must be a word, got 3"),
         ("job: {factory: 'a:b', args: [1]}", r"job.args must hold 'key: value' lines, got \[1\]"),
         ("job: {factory: 'a:b', args: {1: 2}}", r"job.args must hold 'key: value' lines, got \{1: 2\}"),
         ("job: a:b\nspace: linear", "space must hold 'key: dimension' lines, got 'linear'"),
@@ -216,6 +227,7 @@ def test_whatever_text_a_study_file_is_only_a_settings_error_comes_out(text: str
         {"total_steps": (100, 200), "dataset_size": (None,), "confirm_seeds": 0, "keep_callbacks": True},
         {"total_steps": 100, "keep_callbacks": ("Timer",)},
         {"job": JobSpec(factory="a:b", args={"lr": 1e-5, "sizes": [1, 2], "name": None})},
+        {"job": JobSpec(factory="a:b", dataset_size_arg="n_examples"), "dataset_size": (50, 100)},
     ],
 )
 def test_settings_come_back_from_the_file_that_records_them(changes: dict[str, Any], tmp_path: Path) -> None:
@@ -231,6 +243,15 @@ def test_a_job_from_a_file_comes_back_wherever_its_record_lies(tmp_path: Path) -
         _load(tmp_path / "elsewhere", settings_yaml(settings, root=tmp_path / "elsewhere"), "study.yaml").job
         == settings.job
     )
+
+
+def test_another_way_to_give_a_size_is_another_study(tmp_path: Path) -> None:
+    (tmp_path / "train.yaml").write_text("model: x", encoding="utf-8")
+    job = _load(tmp_path, "job: {config: train.yaml, dataset_size_arg: data.init_args.n_examples}").job
+    assert job.dataset_size_arg == "data.init_args.n_examples"
+    identity = StudySettings(job=job).identity
+    assert identity["dataset_size_arg"] == "data.init_args.n_examples"
+    assert "dataset_size_arg" not in StudySettings(job=replace(job, dataset_size_arg=None)).identity
 
 
 def test_a_password_is_never_written(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from autowarm import Training
 from autowarm.errors import JobError
+from autowarm.specs import JobSpec, TrainingSpec
 from autowarm.subset import take_subset
+from autowarm.trial import prepare
 
 
 def examples(training: Training) -> set[float]:
@@ -56,8 +58,23 @@ def test_a_subset_keeps_the_loader_as_it_is() -> None:
 def test_a_subset_is_refused_where_it_would_change_how_examples_are_drawn(loader: Any, why: str) -> None:
     training = jobs.build()
     training.data = loader()
-    with pytest.raises(JobError, match=why):
+    with pytest.raises(JobError, match=why) as e:
         take_subset(training, 20)
+    assert "Give the job an argument for its number of examples, and name it in the study: job: {" in str(e.value)
+    assert "dataset_size_arg: n_examples" in str(e.value)
+
+
+@pytest.mark.parametrize("factory", [jobs.sized_stream, jobs.weighted])
+def test_a_job_with_an_argument_for_its_size_is_given_it_and_nothing_is_taken_by_index(factory: Any) -> None:
+    def of(size: int | None) -> set[float]:
+        job = JobSpec(factory=factory, dataset_size_arg="n_examples")
+        training = prepare(TrainingSpec(job=job, monitor=None, total_steps=10, dataset_size=size))
+        found: set[float] = set().union(*(examples(training) for _ in range(20)))
+        return found
+
+    first = {float(y) for y in jobs.dataset().tensors[1][:20]}
+    assert of(20) == first
+    assert len(of(None)) == jobs.EXAMPLES
 
 
 def test_a_subset_larger_than_the_data_is_refused() -> None:

@@ -244,6 +244,19 @@ def test_every_horizon_is_a_study_of_its_own(tmp_path: Path) -> None:
     assert names == searches | {f"{name} checks" for name in searches}
 
 
+def test_sizes_of_data_without_indices_go_to_the_jobs_own_argument(tmp_path: Path) -> None:
+    with pytest.raises(JobError, match=r"sampler of its own \(WeightedRandomSampler\)\. Give the job an argument"):
+        tune("sample_jobs:weighted", tmp_path, dataset_size=16)
+    with pytest.raises(JobError, match="iterable without indices"):
+        tune("sample_jobs:sized_stream", tmp_path, dataset_size=16)
+    job = {"factory": "sample_jobs:sized_stream", "dataset_size_arg": "n_examples"}
+    result = tune(job, tmp_path, n_trials=2, dataset_size=[16, 32], confirm_seeds=0)
+    assert [r.dataset_size for r in result.records] == [16, 16, 32, 32]
+    small, large = ([r for r in result.records if r.dataset_size == size] for size in (16, 32))
+    assert small[0].schedule == large[0].schedule
+    assert small[0].value != large[0].value
+
+
 def test_a_scheduler_that_is_no_schedule_runs_as_it_is_as_the_baseline(tmp_path: Path) -> None:
     result = tune(lambda: jobs.build(scheduler="onecycle"), tmp_path, n_trials=2, confirm_seeds=0)
     (baseline,) = (r for r in result.records if r.role == "baseline")

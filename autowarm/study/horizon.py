@@ -99,7 +99,9 @@ class HorizonStudy:
             study.set_user_attr(_IDENTITY, dict(identity))
         elif known != dict(identity):
             changed = ", ".join(
-                f"{k} {known.get(k)!r} there, {identity[k]!r} here" for k in identity if known.get(k) != identity[k]
+                f"{k} {known.get(k)!r} there, {identity.get(k)!r} here"
+                for k in known | dict(identity)
+                if known.get(k) != identity.get(k)
             )
             raise StudyError(
                 f"this folder or database holds another study ({changed}): "

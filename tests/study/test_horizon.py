@@ -297,6 +297,12 @@ def test_another_identity_is_refused(changed: dict[str, str], open_study: Open) 
         open_study(**changed)
 
 
+def test_an_identity_that_tells_less_is_another_one(open_study: Open) -> None:
+    open_study(dataset_size_arg="n_examples")
+    with pytest.raises(StudyError, match=r"another study \(dataset_size_arg 'n_examples' there, None here\)"):
+        open_study()
+
+
 def test_studies_of_other_names_or_horizons_share_a_database_without_meeting(open_study: Open, tell: Tell) -> None:
     study = open_study()
     tell(study, study.ask())
