@@ -17,7 +17,7 @@ class Candidate:
     """A schedule that was trained again on fresh seeds.
 
     Attributes:
-        record: of the search; the first of `runs` where it was not searched at this horizon.
+        record: of the search; of `runs`, where it was not searched at this horizon, the first that ended well.
         found: value in the search; None where it was not searched.
         runs: on fresh seeds, one a seed, the seeds growing; those that FAILED say nothing of it and are left out.
         is_today: whether it is the schedule that the job has today.
@@ -95,7 +95,8 @@ def confirmed(here: Sequence[TrialRecord], order: Sequence[TrialRecord]) -> list
         if searched is not None:
             today = [r for r in baselines if same_lrs(r.schedule, searched.schedule, total_steps)]
             found.append(_candidate(searched, today, is_today=True))
-    found = [c for c in found if c.runs]
+    # what was neither found here nor ended well once says nothing
+    found = [c for c in found if c.runs and has_value(c.record)]
     return sorted(found, key=lambda c: places.get(id(c.record), len(order)))
 
 
@@ -103,7 +104,7 @@ def _candidate(searched: TrialRecord | None, runs: Sequence[TrialRecord], *, is_
     # a repeated seed is a rerun of the same thing: the last one counts
     by_seed = {r.seed: r for r in runs if r.outcome != "FAILED"}
     return Candidate(
-        record=searched if searched is not None else runs[0],
+        record=searched if searched is not None else next((r for r in runs if has_value(r)), runs[0]),
         found=searched.value if searched is not None else None,
         runs=tuple(by_seed[seed] for seed in sorted(by_seed)),
         is_today=is_today,

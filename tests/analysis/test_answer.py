@@ -272,6 +272,9 @@ def test_what_was_confirmed_but_not_searched_here_can_be_the_answer(make_record:
     assert (peak(answer), answer.place, answer.record.role) == (0.3, None, "confirm")
     assert answer.chosen is not None
     assert answer.chosen.found is None
+    late = answered(study(make_record, {}, {A: [None, 1.1], B: [None, None]}))
+    assert (late.record.value, len(late.candidates)) == (1.1, 1)
+    assert answer_of(study(make_record, {}, {A: [None]})) is None
 
 
 def test_each_horizon_has_its_own_answer(make_record: MakeRecord) -> None:
