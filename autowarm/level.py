@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autowarm.analysis.best import has_value
 from autowarm.loop import HorizonLoop
@@ -12,7 +12,7 @@ from autowarm.planning.climb import around, carried, climb, first_new
 from autowarm.planning.decay_priors import reference_decay
 from autowarm.planning.horizon_plan import HorizonPlan
 from autowarm.planning.known_divergence import Diverged, bound_to_diverge, diverged
-from autowarm.planning.spread import spread
+from autowarm.planning.spread import spread, usual_warmup
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.space import SearchSpace
@@ -85,6 +85,9 @@ class LevelSearch:
         space = self.space
         if steps < self.plan.info.total_steps:
             space = space.only(reference_decay(space.decays))
+        if not self.below:
+            # a short run prefers no warmup, as it prefers no decay
+            space = replace(space, warmup_ratio=usual_warmup(space))
         known = [point for r in here if (point := _known(r, space, steps)) is not None]
         enough = sum(has_value(r) for r in here) >= _ENOUGH
         space = around(here, space)

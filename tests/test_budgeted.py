@@ -11,6 +11,7 @@ import pytest
 import autowarm
 from autowarm import SearchSpace, TuneResult
 from autowarm.errors import SettingsError, StudyError
+from autowarm.planning.climb import EXPONENT
 from autowarm.record import VALIDATION_BATCH_COST, TrialRecord
 from autowarm.space import Range
 
@@ -112,7 +113,7 @@ def test_of_a_metric_that_grows_the_largest_climb(tmp_path: Path) -> None:
     assert top.schedule is not None
     last = of(result, "search")[0].schedule
     assert last is not None
-    assert last.initial_lr == pytest.approx(top.schedule.initial_lr * 8**-0.2, rel=2.5), "near the best of below"
+    assert last.initial_lr == pytest.approx(top.schedule.initial_lr * 8**-EXPONENT, rel=2.5), "near the best of below"
 
 
 def test_a_metric_that_never_changes_ends_in_an_answer(tmp_path: Path) -> None:
@@ -149,7 +150,7 @@ def test_where_everything_diverges_the_study_says_so(tmp_path: Path) -> None:
 
 
 def test_a_budget_too_small_says_what_works(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="the smallest that works is 1$"):
+    with pytest.raises(SettingsError, match=r"the smallest that works is 1$"):
         tune(tmp_path, budget=0.5)
     assert len(of(tune(tmp_path, budget=1), "search")) == 1
 

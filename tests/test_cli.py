@@ -80,9 +80,9 @@ def folder(make_record: MakeRecord, tmp_path: Path) -> Path:
 
 
 COMMANDS = {
-    "demo": ["--n_trials", "--seed", "--n_jobs", "--out"],
-    "plan": ["study", "--n_trials", "--seed", "--n_jobs"],
-    "tune": ["study", "--n_trials", "--seed", "--n_jobs", "--storage", "--out"],
+    "demo": ["--n_trials", "--budget", "--seed", "--n_jobs", "--out"],
+    "plan": ["study", "--n_trials", "--budget", "--seed", "--n_jobs"],
+    "tune": ["study", "--n_trials", "--budget", "--seed", "--n_jobs", "--storage", "--out"],
     "report": ["dir"],
     "export": ["source", "--format", "--output", "--total_steps", "--dataset_size"],
     "show": ["file", "--total_steps", "--job", "--output"],
@@ -352,6 +352,9 @@ def _file(folder: Path, text: str) -> Path:
     [
         ("job: a:b\nn_trails: 3", [], "unknown key 'n_trails': did you mean 'n_trials'"),
         ("job: nothere.yaml", [], "job: there is no file"),
+        ("job: a:b\nn_trials: 3\nbudget: 2", [], "give a budget or n_trials, not both"),
+        ("job: a:b", ["--n_trials", "3", "--budget", "2"], "give a budget or n_trials, not both"),
+        ("job: a:b\nbudget: lots", [], "budget must look like 2 .full runs., 5000 steps, 90 min or 1.5 h, got 'lots'"),
         ("job: a:b", ["--n_trials", "0"], "n_trials must be a whole number of at least 1, got 0"),
         ("job: a:b", ["--seed", "-1"], "seed must be a whole number of at least 0, got -1"),
     ],
@@ -400,4 +403,43 @@ def test_plan_says_what_would_be_searched_and_its_price(tmp_path: Path, run: Run
     assert re.search(r"^  wsd\.decay_ratio +0\.1 to 0\.6$", out, re.MULTILINE)
     assert "A trial: 40 steps, 64 examples, 8 examples a step, 5 epochs, on cpu" in out
     assert "today's schedule: lr 0.01, no warmup, constant" in out
-    assert "at most 42 runs, 1 at once" in out
+    assert "at most 44 runs, 1 at once" in out
+
+
+def test_plan_prints_the_ladder_and_its_price(tmp_path: Path, run: Run) -> None:
+    file = _file(
+        tmp_path, "job: sample_jobs:build\ntotal_steps: 400\nn_trials: 7\nspace: {initial_lr: {low: 0.01, high: 1}}"
+    )
+    status, out, _ = run("plan", file, "--n_jobs", 1, "--budget", 6)
+    assert status == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    # a validation is of 8 batches, 20 of them a whole run
+    at = lines.index("a budget of 6 full runs = 2,720 steps, 1 at once:")
+    assert lines[at + 1 : at + 5] == [
+        "9 trials of 50 steps 498 steps = 1.10 full runs",
+        "3 trials of 100 steps 340 steps = 0.75 full runs",
+        "1 trial of 400 steps 453 steps = 1.00 full runs",
+        "3 checks on fresh seeds 1,360 steps = 3.00 full runs",
+    ]
+    assert "is pruned" not in out
+    status, out, err = run("plan", file, "--n_jobs", 1, "--budget", "300 steps")
+    assert (status, out) == (1, "")
+    assert "a budget of 300 steps does not pay for one trial of 400 steps: the smallest that works is 454 steps" in err
+
+
+def test_a_budget_on_the_command_line_takes_the_place_of_the_files_trials_and_the_other_way_round(
+    tmp_path: Path,
+) -> None:
+    from jsonargparse import Namespace
+
+    from autowarm.budget import Budget
+    from autowarm.cli import _settings
+
+    empty = dict.fromkeys(("n_trials", "budget", "seed", "n_jobs", "storage"))
+    trials = _file(tmp_path, "job: a:b\nn_trials: 7")
+    settings = _settings(Namespace(**{**empty, "study": str(trials), "budget": "2 h"}))
+    assert (settings.n_trials, settings.budget) == (None, Budget(7200, "seconds"))
+    paid = _file(tmp_path, "job: a:b\nbudget: 3")
+    settings = _settings(Namespace(**{**empty, "study": str(paid), "n_trials": 5}))
+    assert (settings.n_trials, settings.budget) == (5, None)
+    assert _settings(Namespace(**{**empty, "study": str(paid)})).budget == Budget(3)

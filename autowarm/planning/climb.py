@@ -19,7 +19,7 @@ from autowarm.schedule import Schedule
 from autowarm.space import Range, SearchSpace
 
 # The prior of b, towards the low end of what was published: the lower levels of a ladder are short.
-EXPONENT = 0.2
+EXPONENT = 0.1
 # Carried at once; more follow when the sides of the best peak have been seen.
 _FIRST = 2
 _MOST = 4

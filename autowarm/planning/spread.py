@@ -9,8 +9,7 @@ from typing import Any
 from autowarm.schedule import Schedule
 from autowarm.space import Choice, Dimension, Fixed, Range, SearchSpace
 
-# What scripts copy from BERT.
-_WARMUP = 0.1
+_WARMUP = 0.15
 # Of a range by order of magnitude, as much as a peak may be off and its loss still shows the way; and parts at least.
 _PART_DECADES = 0.8
 _FEWEST = 3
@@ -19,8 +18,7 @@ _FEWEST = 3
 def spread(space: SearchSpace, *, decay: str) -> Iterator[Schedule]:
     """Yield schedules of one shape whose peaks lie in the middles of equal parts of the range, from the middle out.
 
-    The peak matters most, and peaks compare only under one shape. That is a warmup of 10 %, or the nearest that is
-    searched, and the middle of everything else.
+    The peak matters most, and peaks compare only under one shape: the usual warmup, and the middle of everything else.
 
     Args:
         space: with a range or choices of `initial_lr`.
@@ -28,11 +26,20 @@ def spread(space: SearchSpace, *, decay: str) -> Iterator[Schedule]:
     """
     dimensions = space.dimensions(decay)
     shape = {name: value_at(dimension, 0.5) for name, dimension in dimensions.items()}
-    shape["warmup_ratio"] = _nearest(dimensions["warmup_ratio"], _WARMUP)
+    shape["warmup_ratio"] = usual_warmup(space)
     n = _parts(dimensions["initial_lr"])
     for i in sorted(range(n), key=lambda i: abs(i - (n - 1) / 2)):
         peak = value_at(dimensions["initial_lr"], (i + 0.5) / n)
         yield space.schedule({"decay": decay, **shape, "initial_lr": peak})
+
+
+def usual_warmup(space: SearchSpace) -> float:
+    """Return a warmup of 15 %, or the nearest that is searched: long enough for most peaks, and not long."""
+    dimension = space.warmup_ratio
+    if isinstance(dimension, Range):
+        return float(min(max(_WARMUP, dimension.low), dimension.high))
+    values = dimension.values if isinstance(dimension, Choice) else (dimension.value,)
+    return float(min(values, key=lambda known: abs(known - _WARMUP)))
 
 
 def value_at(dimension: Dimension, place: float) -> Any:
@@ -54,10 +61,3 @@ def _parts(dimension: Dimension) -> int:
     if not dimension.log:
         return _FEWEST
     return max(_FEWEST, math.ceil(math.log10(dimension.high / dimension.low) / _PART_DECADES))
-
-
-def _nearest(dimension: Dimension, value: float) -> Any:
-    if isinstance(dimension, Range):
-        return min(max(value, dimension.low), dimension.high)
-    values = dimension.values if isinstance(dimension, Choice) else (dimension.value,)
-    return min(values, key=lambda known: abs(known - value))

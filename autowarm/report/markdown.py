@@ -117,6 +117,9 @@ def _best(records: Sequence[TrialRecord]) -> list[str]:
     blocks: list[str] = []
     for horizon in horizons(r for r in records if r.role == "search"):
         here = [r for r in records if r.horizon == horizon and r.role == "search"]
+        if not here:
+            # a ladder that has not got there
+            continue
         order = ranked(here, horizon)
         said = [f"### At {horizon_words(horizon)}", f"{len(here)} trials: {_counts(spend(here).outcomes)}."]
         rows = [

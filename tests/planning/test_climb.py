@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from autowarm.planning.climb import around, carried, climb, different, first_new
+from autowarm.planning.climb import EXPONENT, around, carried, climb, different, first_new
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.space import Range, SearchSpace
@@ -44,7 +44,7 @@ def test_those_without_an_end_are_no_candidates(make_record: MakeRecord) -> None
 def test_a_peak_is_lower_in_a_longer_run_and_stays_in_its_range() -> None:
     schedule = Schedule(initial_lr=0.1, warmup_ratio=0.2, decay="cosine")
     up = carried(schedule, from_steps=100, to_steps=800, space=SPACE)
-    assert up.initial_lr == pytest.approx(0.1 * 8**-0.2)
+    assert up.initial_lr == pytest.approx(0.1 * 8**-EXPONENT)
     assert up.warmup_ratio == 0.2
     down = carried(schedule, from_steps=800, to_steps=100, space=SearchSpace(initial_lr=Range(1e-4, 0.12)))
     assert down.initial_lr == 0.12
@@ -110,5 +110,5 @@ def test_the_target_has_the_best_with_each_decay_and_then_the_next_best(make_rec
         ("with constant", "constant"),
         ("carried from 100 steps", "linear"),
     ]
-    peak = 0.1 * 8**-0.2
+    peak = 0.1 * 8**-EXPONENT
     assert [s.initial_lr for _, s in found[:4]] == pytest.approx([1.03 * peak, 1.03 * peak, peak, 0.32 * peak])

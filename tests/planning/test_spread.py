@@ -17,7 +17,7 @@ def test_each_part_of_the_range_has_one_peak_from_the_middle_out() -> None:
     assert sorted(peaks) == pytest.approx([10 ** (-3.6 + 0.8 * k) for k in range(5)])
     assert peaks[0] == pytest.approx(1e-2)
     shapes = {replace(schedule, initial_lr=1.0) for schedule in found}
-    assert shapes == {Schedule(initial_lr=1.0, warmup_ratio=0.1, decay="linear", warmup="cosine")}
+    assert shapes == {Schedule(initial_lr=1.0, warmup_ratio=0.15, decay="linear", warmup="cosine")}
 
 
 @pytest.mark.parametrize(("high", "parts"), [(1.1e-4, 3), (1e-2, 3), (1.0, 5), (100.0, 8)])

@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from autowarm.errors import StudyError
+from autowarm.planning.known_divergence import Diverged
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.space import SearchSpace
@@ -350,3 +351,34 @@ def test_every_proposal_is_a_schedule_of_the_space(open_study: Open, tell: Tell)
         assert space.params_of(proposal.schedule, total_steps=100) is not None
         tell(study, proposal)
     assert len({r.schedule for r in study.records()}) == 20
+
+
+def test_what_is_bound_to_diverge_is_passed_over_and_the_sampler_hears_of_it(open_study: Open) -> None:
+    study = open_study(space=SearchSpace(initial_lr=LRS, warmup_ratio=0.0, decay="constant"))
+    low = Diverged(Schedule(initial_lr=0.01, warmup_ratio=0.0, decay="constant"), total_steps=100, steps=1)
+    proposals = [study.ask([low]) for _ in range(8)]
+    assert all(p.schedule.lr_at(0, total_steps=100) < 0.01 for p in proposals)
+    passed = [t for t in _trials(study) if "passed over" in t.user_attrs]
+    assert passed
+    assert all(t.constraints == {"diverged": 1.0} for t in passed)
+    assert study.finished == 0, "none of them was trained"
+
+
+def test_where_everything_is_bound_to_diverge_it_is_trained_all_the_same(open_study: Open) -> None:
+    study = open_study()
+    all_of_it = Diverged(Schedule(initial_lr=1e-9, warmup_ratio=0.9, decay="linear"), total_steps=100, steps=100)
+    assert study.ask([all_of_it]).origin == "sampler"
+
+
+def test_a_schedule_is_asked_for_unless_something_waits(open_study: Open) -> None:
+    study = open_study()
+    wanted = Schedule(initial_lr=0.02, warmup_ratio=0.1, decay="linear")
+    proposal = study.ask_for(wanted, "somebody")
+    assert proposal is not None
+    assert (proposal.schedule, proposal.origin) == (wanted, "somebody")
+    outside = Schedule(initial_lr=0.02, warmup_ratio=0.1, decay="step")
+    assert study.ask_for(outside, "somebody") is None
+    study.interrupted(proposal.number)
+    again = study.ask_for(Schedule(initial_lr=0.03, warmup_ratio=0.1, decay="linear"), "else")
+    assert again is not None
+    assert again.schedule == wanted
