@@ -418,8 +418,8 @@ def test_plan_prints_the_ladder_and_its_price(tmp_path: Path, run: Run) -> None:
     assert lines[at + 1 : at + 5] == [
         "9 trials of 50 steps 498 steps = 1.10 full runs",
         "3 trials of 100 steps 340 steps = 0.75 full runs",
-        "1 trial of 400 steps 453 steps = 1.00 full runs",
-        "3 checks on fresh seeds 1,360 steps = 3.00 full runs",
+        "2 trials of 400 steps 907 steps = 2.00 full runs",
+        "2 checks on fresh seeds 907 steps = 2.00 full runs",
     ]
     assert "is pruned" not in out
     status, out, err = run("plan", file, "--n_jobs", 1, "--budget", "300 steps")

@@ -66,7 +66,7 @@ def climb(
     Below the target, with one decay (`autowarm.planning.decay_priors`): the two best of the level below; the best so
     far with twice and with half its peak; the best so far with its warmup in as many steps as it had below, where it
     was a share until now: which of the two carries on is for the values to say; the next best two. At the target: the
-    best, with that decay and then with the others that are searched; the next best.
+    two best, the best with the other decays that are searched, the next best two.
 
     Args:
         below: search trials of the level below.
@@ -84,12 +84,12 @@ def climb(
     ]
     carry = [(origin, with_decay(schedule, decay, space)) for schedule in up]
     if last:
-        yield from carry[:1]
+        yield from carry[:_FIRST]
         for other in sorted(space.decays, key=PREFERENCE.index):
             # as it was found, where it was found with that decay
             found = next((s for s in up if s.decay == other), None)
             yield from [(f"with {other}", found or with_decay(s, other, space)) for s in up[:1]]
-        yield from carry[1:]
+        yield from carry[_FIRST:]
         return
     yield from carry[:_FIRST]
     best = next(iter(different(here)), None)

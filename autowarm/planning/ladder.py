@@ -4,14 +4,14 @@ A run of an eighth of the steps, with a schedule of that length, costs an eighth
 would: which order of magnitude the peak has, whether a warmup is needed, which decays are behind. So most of the trials
 are short, and each level of the ladder hands its best on to the next one (`autowarm.planning.climb`).
 
-    total_steps / 8     40 % of the search
-    total_steps / 4     30 %
-    total_steps / 2     15 %
-    total_steps         25 %, and one run in any case
+    total_steps         half of the search, in whole runs, and one in any case
+    total_steps / 8     8 parts of 17 of the rest
+    total_steps / 4     6 parts
+    total_steps / 2     3 parts
 
-A level that its share does not pay enough trials for is left out, the longest first; the others share what it had. What
-is left of a share, as diverging trials end early, goes to the level above. Up to half of the budget is for the checks
-on fresh seeds, what is beyond two full runs first.
+A level that its part does not pay enough trials for is left out, the longest first; the others share what it had. What
+is left of a part, as diverging trials end early, goes to the level above. Of the budget, up to a third is for checks on
+fresh seeds, as far as two full runs are left for the search.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from autowarm.record import TrialRecord
 from autowarm.specs import JobInfo
 
 # (the whole run's steps over those of a level, its weight, trials below which it is left out), longest last
-_LEVELS = ((8, 0.40, 4), (4, 0.30, 2), (2, 0.15, 2))
-_TARGET_WEIGHT = 0.25
+_LEVELS = ((8, 8, 4), (4, 6, 2), (2, 3, 2))
+_TARGET = 1 / 2
+_CHECKS = 1 / 3
 # Below this, a run is nearly all warmup, and its rounding.
 MIN_STEPS = 20
 # Validations of a whole run, and of a run of a level at least.
@@ -130,9 +131,12 @@ def plan_ladder(
     first = _range_test_price(range_test, info, n_jobs=n_jobs, in_seconds=in_seconds)
     if not pays(total, first, full):
         raise SettingsError(_too_small(budget, first, full, info, with_test=range_test is not None))
-    checks = math.floor(max(0.0, min(total / 2, total - first - _SEARCHED_FIRST * full)) / full + _SLACK) * checked
+    checks = (
+        math.floor(max(0.0, min(total * _CHECKS, total - first - _SEARCHED_FIRST * full)) / full + _SLACK) * checked
+    )
     search = total - first - checks * full
-    below = _shares(whole, search - max(full, _TARGET_WEIGHT * search), price_at, shortest)
+    whole_runs = max(1, _trials(_TARGET * search, full))
+    below = _shares(whole, search - whole_runs * full, price_at, shortest)
     shares = [*below, (whole, search - sum(share for _, share in below))]
     levels: list[Level] = []
     for steps, share in shares:

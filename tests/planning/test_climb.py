@@ -99,16 +99,18 @@ def test_below_the_target_there_is_one_decay(make_record: MakeRecord) -> None:
     assert {schedule.decay for _, schedule in found} == {"linear"}, "the records have a cosine"
 
 
-def test_the_target_has_the_best_with_each_decay_and_then_the_next_best(make_record: MakeRecord) -> None:
+def test_the_target_has_the_two_best_and_then_the_best_with_each_decay(make_record: MakeRecord) -> None:
     space = SearchSpace(initial_lr=Range(1e-4, 1.0), decay=["constant", "cosine", "linear"])
     below = level(make_record, (0.1, 0.2, 0.3), (0.4, 0.2, 0.4))
     found = list(climb(below, [], from_steps=100, to_steps=800, space=space, last=True))
     assert [(name, s.decay) for name, s in found] == [
         ("carried from 100 steps", "linear"),
+        ("carried from 100 steps", "linear"),
         ("with linear", "linear"),
         ("with cosine", "cosine"),
         ("with constant", "constant"),
-        ("carried from 100 steps", "linear"),
     ]
     peak = 0.1 * 8**-EXPONENT
-    assert [s.initial_lr for _, s in found[:4]] == pytest.approx([1.03 * peak, 1.03 * peak, peak, 0.32 * peak])
+    assert [s.initial_lr for _, s in found] == pytest.approx(
+        [1.03 * peak, 4 * 1.03 * peak, 1.03 * peak, peak, 0.32 * peak]
+    )
