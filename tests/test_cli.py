@@ -16,7 +16,7 @@ from autowarm.record import TrialRecord
 from autowarm.report.files import RECORDS, write_results
 from autowarm.results import results_of
 from autowarm.schedule import Schedule, load_schedule
-from autowarm.settings import DATABASE
+from autowarm.settings import DATABASE, StudySettings
 from autowarm.space import SearchSpace
 from autowarm.study.database import database, quiet_optuna
 from autowarm.study.horizon import HorizonStudy
@@ -430,16 +430,15 @@ def test_plan_prints_the_ladder_and_its_price(tmp_path: Path, run: Run) -> None:
 def test_a_budget_on_the_command_line_takes_the_place_of_the_files_trials_and_the_other_way_round(
     tmp_path: Path,
 ) -> None:
-    from jsonargparse import Namespace
-
     from autowarm.budget import Budget
-    from autowarm.cli import _settings
+    from autowarm.cli import _parser, _settings
 
-    empty = dict.fromkeys(("n_trials", "budget", "seed", "n_jobs", "storage"))
-    trials = _file(tmp_path, "job: a:b\nn_trials: 7")
-    settings = _settings(Namespace(**{**empty, "study": str(trials), "budget": "2 h"}))
-    assert (settings.n_trials, settings.budget) == (None, Budget(7200, "seconds"))
-    paid = _file(tmp_path, "job: a:b\nbudget: 3")
-    settings = _settings(Namespace(**{**empty, "study": str(paid), "n_trials": 5}))
-    assert (settings.n_trials, settings.budget) == (5, None)
-    assert _settings(Namespace(**{**empty, "study": str(paid)})).budget == Budget(3)
+    def settings(text: str, *words: str) -> StudySettings:
+        given = _parser()[0].parse_args(["plan", str(_file(tmp_path, text)), *words])
+        return _settings(given["plan"])
+
+    paid = settings("job: a:b\nn_trials: 7", "--budget", "2 h")
+    assert (paid.n_trials, paid.budget) == (None, Budget(7200, "seconds"))
+    counted = settings("job: a:b\nbudget: 3", "--n_trials", "5")
+    assert (counted.n_trials, counted.budget) == (5, None)
+    assert settings("job: a:b\nbudget: 3").budget == Budget(3)
