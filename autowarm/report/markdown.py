@@ -10,7 +10,7 @@ from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.audit import pruning_audit
 from autowarm.analysis.best import best_record, horizon_order, horizon_words, horizons, ranked, target_horizon
 from autowarm.analysis.compare import comparisons
-from autowarm.analysis.spend import Spend, spend, spend_by_horizon
+from autowarm.analysis.spend import Spend, full_run_cost, spend, spend_by_horizon
 from autowarm.planning.range_test import found_range
 from autowarm.record import TrialRecord
 from autowarm.report.cells import decay_cell, escape, lr_cell, table, warmup_cell
@@ -87,9 +87,11 @@ def _answer(records: Sequence[TrialRecord]) -> str:
     here = [r for r in records if r.horizon == target]
     answer = answer_of(records, target)
     if answer is None or answer.record.schedule is None:
-        outcomes = _counts(spend(here).outcomes)
+        outcomes = _counts(spend(here).outcomes) or f"{len(records)} shorter runs so far"
         return f"**There is no answer yet:** no search trial at {horizon_words(target)} ended well ({outcomes})."
-    schedule, reached = escape(answer.record.schedule), _reached(answer, sum(r.role == "search" for r in here))
+    shorter = sum(r.target == target != r.horizon and r.role == "search" for r in records)
+    schedule = escape(answer.record.schedule)
+    reached = _reached(answer, sum(r.role == "search" for r in here), shorter)
     against = comparisons(here)[:1] if not answer.is_today else []
     said = f"**Use {schedule}**: it {reached}"
     if answer.is_today:
@@ -103,14 +105,15 @@ def _answer(records: Sequence[TrialRecord]) -> str:
     return " ".join([said, *(escape(sentence) for sentence in (*verdicts, *answer.sentences()))])
 
 
-def _reached(answer: Answer, trials: int) -> str:
+def _reached(answer: Answer, trials: int, shorter: int) -> str:
     best, where = answer.record, horizon_words(answer.horizon)
     if answer.place is None:
         return f"is the best of those trained at {where}."
     place = (
         "the only trial" if trials == 1 else f"{_PLACES.get(answer.place, f'no. {answer.place}')} of {trials} trials"
     )
-    return f"reached {escape(best.monitor)} {best.value:.5g}, {place} at {where}."
+    after = f", after {shorter} shorter ones" if shorter else ""
+    return f"reached {escape(best.monitor)} {best.value:.5g}, {place} at {where}{after}."
 
 
 def _best(records: Sequence[TrialRecord]) -> list[str]:
@@ -121,7 +124,10 @@ def _best(records: Sequence[TrialRecord]) -> list[str]:
             # a ladder that has not got there
             continue
         order = ranked(here, horizon)
-        said = [f"### At {horizon_words(horizon)}", f"{len(here)} trials: {_counts(spend(here).outcomes)}."]
+        said = [
+            f"### At {horizon_words(horizon)}",
+            f"{len(here)} trial{'s' * (len(here) != 1)}: {_counts(spend(here).outcomes)}.",
+        ]
         rows = [
             (place, f"{r.value:.5g}", lr_cell(r.schedule), warmup_cell(r), decay_cell(r.schedule), r.seed, r.trial)
             for place, r in enumerate(order[:TOP], start=1)
@@ -172,7 +178,7 @@ def _ladder(records: Sequence[TrialRecord]) -> list[str]:
             if best is not None:
                 told = (lr_cell(best.schedule), warmup_cell(best), decay_cell(best.schedule))
                 row = (f"{best.value:.5g}", *told)
-            cost = f"{spend(level, target).full_runs:.2f}"
+            cost = f"{sum(r.cost for r in level) / full_run_cost(records, target):.2f}"
             rows.append((horizon_words(target), f"{steps:,}", _counts(spend(level).outcomes), cost, *row))
     if not rows:
         return []

@@ -218,3 +218,22 @@ def test_an_audit_of_the_pruning_is_told_by_horizon(make_record: MakeRecord) -> 
         "audit. 1 of these would have been the best (97% of all such trials at most, with 95 % confidence), 1 in the "
         "best tenth."
     )
+
+
+def test_the_levels_of_a_ladder_are_told_apart_from_what_they_led_to(make_record: MakeRecord) -> None:
+    short = [make_record(trial=i, total_steps=50, target_steps=400, value=1.0 + i, lr=0.1 + i) for i in range(3)]
+    whole = make_record(total_steps=400, value=0.5, lr=0.2)
+    report = report_md([*short, whole], name="demo")
+    assert "the only trial at total_steps 400, dataset_size 1,000, after 3 shorter ones." in report
+    assert (
+        "| total_steps 400, dataset_size 1,000 | 50 | 3 COMPLETE | 0.44 | 1 | 0.1 | 10 % (5 steps) | cosine |" in report
+    )
+    assert "### At total_steps 50" not in report
+    assert "1 trial: 1 COMPLETE." in report
+
+
+def test_a_ladder_that_was_interrupted_has_no_answer_yet(make_record: MakeRecord) -> None:
+    short = [make_record(trial=i, total_steps=50, target_steps=400) for i in range(3)]
+    report = report_md(short, name="demo")
+    assert "no search trial at total_steps 400, dataset_size 1,000 ended well (3 shorter runs so far)." in report
+    assert "## The ladder" in report
