@@ -4,7 +4,7 @@ BIN := .venv/bin
 # two threads, whatever the machine: results repeat, and neighbours are left in peace
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo examples test test-all check format clean
+.PHONY: demo examples race test test-all check format clean
 .DEFAULT_GOAL := test
 
 .venv/ready: pyproject.toml constraints.txt
@@ -21,10 +21,19 @@ export OMP_NUM_THREADS ?= 2
 		--editable '.[examples]' pytest hypothesis
 	touch $@
 
+.venv-race/ready: pyproject.toml constraints-race.txt
+	$(PYTHON) -m venv .venv-race
+	.venv-race/bin/pip install --quiet --disable-pip-version-check --constraint constraints-race.txt torch==2.13.0
+	.venv-race/bin/pip install --quiet --disable-pip-version-check --constraint constraints-race.txt --editable '.[race]'
+	touch $@
+
 demo: .venv/ready  ## tune the warmup of a small character GPT (2 to 3 minutes on 2 cores)
 	$(BIN)/autowarm demo
 
 examples: .venv-examples/ready  ## what the studies of other people's modules run in, e.g. weather_tft
+
+race: .venv-race/ready  ## race autowarm against other tuners (about 3 hours on 2 cores; goes on where it was stopped)
+	OMP_NUM_THREADS=1 .venv-race/bin/python studies/tuner_race/race.py --workers 2
 
 test: .venv/ready  ## the fast tests
 	$(BIN)/python -m pytest -q -m "not slow and not gpu"
@@ -44,4 +53,4 @@ format: .venv/ready
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-examples .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-examples .venv-race .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -23,3 +23,10 @@ def test_the_examples_run_with_the_tested_set_but_for_what_is_held_back() -> Non
     assert tested["torch"] == "2.13.0"
     assert {name for name in tested.keys() & examples.keys() if tested[name] != examples[name]} == HELD_BACK
     assert not {"torchvision"} & (tested.keys() | examples.keys())
+
+
+def test_the_race_runs_with_the_tested_set() -> None:
+    tested, raced = pins("constraints.txt"), pins("constraints-race.txt")
+    assert {name for name in tested.keys() & raced.keys() if tested[name] != raced[name]} == set()
+    assert {"optuna-integration", "plotnine", "ray", "schedulefree", "torch"} <= raced.keys()
+    assert "torchvision" not in raced
