@@ -120,8 +120,9 @@ def worth_in(path: Path) -> dict[tuple[str, figures.Key, int], float]:
 
 
 def runs_in(path: Path) -> list[Run]:
-    """Return the runs that are done."""
-    return [Run.from_dict(d) for d in store.read(path)]
+    """Return the runs that are done, each once."""
+    runs = [Run.from_dict(d) for d in store.read(path)]
+    return list({run.key: run for run in reversed(runs)}.values())[::-1]
 
 
 class Race:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects of a file, if there is one; a last line that was cut off is left out."""
@@ -18,8 +20,11 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def append(path: Path, data: dict[str, Any]) -> None:
-    """Add an object, and see it on the disk; what is left of a line that was cut off goes."""
-    with path.open("ab+") as file:
+    """Add an object, and see it on the disk; what is left of a line that was cut off goes.
+
+    Several races may add to one file.
+    """
+    with FileLock(path.with_suffix(".lock")), path.open("ab+") as file:
         file.seek(0)
         text = file.read()
         whole = text.rfind(b"\n") + 1
