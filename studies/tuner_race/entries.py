@@ -87,13 +87,24 @@ ENTRIES = {
 SPACE = SearchSpace(initial_lr={"low": 1e-4, "high": 1.0}, warmup_ratio={"low": 0.0, "high": 0.3})
 
 
-def search_seed(seed: int) -> int:
+def sampler_seed(entry: Entry, seed: int) -> int:
+    """Return the seed of a search's sampler: another one for each job, or all would start with the same luck.
+
+    Args:
+        entry: the job.
+        seed: number of the search, from 0.
+    """
+    return len(ENTRIES) * seed + list(ENTRIES).index(entry.name)
+
+
+def search_seed(entry: Entry, seed: int) -> int:
     """Return the seed that all trials of a search train with; the next few are left to its confirmation.
 
     Args:
+        entry: the job.
         seed: number of the search, from 0.
     """
-    return 10_000 + 1_000 * seed
+    return 10_000 + 1_000 * sampler_seed(entry, seed)
 
 
 def rule_of_thumb(entry: Entry) -> Schedule:

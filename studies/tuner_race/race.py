@@ -214,7 +214,7 @@ class Race:
             if r.contestant not in contestants or r.seed != seed or entry not in self.entries:
                 continue
             todo += [
-                (r.job, figures.key_of(trial.schedule or {}), search_seed(seed), r.contestant)
+                (r.job, figures.key_of(trial.schedule or {}), search_seed(entry, seed), r.contestant)
                 for trial in figures.within(r, entry, FINISHED_BUDGET).trials
                 if trial.outcome == "PRUNED" and trial.total_steps in (None, entry.total_steps)
             ]

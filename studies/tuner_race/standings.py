@@ -138,7 +138,7 @@ def _result(
         true = figures.mean_worth(worth, entry, figures.key_of(end.schedule), EVALUATION_SEEDS)
         optimism = 100 * (true - end.value) / abs(best.value)
     paid = figures.within(last, entry, BUDGET)
-    ends = figures.ends_of(paid, entry, finished, search_seed(last.seed))
+    ends = figures.ends_of(paid, entry, finished, search_seed(entry, last.seed))
     return Result(
         contestant=last.contestant,
         job=entry.name,

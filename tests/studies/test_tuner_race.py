@@ -124,7 +124,7 @@ def test_examples_in_docstrings(module: ModuleType) -> None:
 def test_seeds_are_disjoint() -> None:
     seeds = [SWEEP_SEED, *SELECTION_SEEDS, *EVALUATION_SEEDS, *FURTHER_SEEDS]
     # a search confirms on the seeds after its own
-    seeds += [search_seed(seed) + i for seed in range(10) for i in range(100)]
+    seeds += [search_seed(entry, seed) + i for entry in ENTRIES.values() for seed in range(10) for i in range(100)]
     assert len(set(seeds)) == len(seeds)
 
 
@@ -252,7 +252,7 @@ def test_steps_of_diverged_trials_are_wasted() -> None:
 
 
 def test_eventual_winner_is_the_one_that_would_have_ended_best() -> None:
-    stopped, seed = trial(0.2, 2.0, share=0.1), search_seed(0)
+    stopped, seed = trial(0.2, 2.0, share=0.1), search_seed(DIGITS, 0)
     run = run_of(trial(0.1, 0.5), stopped, trial(0.3, None, outcome="COMPLETE"))
     assert figures.ends_of(run, DIGITS, {}, seed) == []
     finished = {("digits_conv", key_of(schedule(0.2)), seed): 0.4}
@@ -270,7 +270,7 @@ def test_standings_and_report() -> None:
     for lr, value in ((0.1, 0.6), (0.2, 0.402)):
         with_worth(worth, lr, value)
     run = run_of(trial(0.1, 0.5, named=0), trial(0.2, 0.39, named=1), trial(0.3, 2.0, share=0.1, named=1))
-    finished = {("digits_conv", key_of(schedule(0.3)), search_seed(0)): 0.2}
+    finished = {("digits_conv", key_of(schedule(0.3)), search_seed(DIGITS, 0)): 0.2}
     found = standings({("random", "digits_conv", 0): [run]}, worth, finished)
     (result,) = found.results
     assert result.regrets[1] == pytest.approx(100 * (0.6 / 0.402 - 1))

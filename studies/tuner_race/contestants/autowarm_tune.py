@@ -27,7 +27,7 @@ def run_autowarm(entry: Entry, seed: int, budget: float) -> Run:
 
     Args:
         entry: the job.
-        seed: of the search.
+        seed: number of the search.
         budget: in full-run equivalents; everything is counted.
     """
     out = WORK / f"{entry.name}-{seed}-{budget:g}"
@@ -44,7 +44,7 @@ def run_autowarm(entry: Entry, seed: int, budget: float) -> Run:
         result = tune(
             {"factory": entry.factory, "args": {"total_steps": entry.total_steps}},
             SPACE,
-            seed=search_seed(seed),
+            seed=search_seed(entry, seed),
             n_jobs=1,
             confirm_seeds=CONFIRM_SEEDS,
             out=out,

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 
 from autowarm.schedule import Schedule
 from studies.tuner_race.contestants.run import Run, Trial, trial_of
-from studies.tuner_race.entries import SPACE, VALIDATIONS, Entry, search_seed
+from studies.tuner_race.entries import SPACE, VALIDATIONS, Entry, sampler_seed, search_seed
 from studies.tuner_race.fitting import Meter, search_fit
 
 # name -> (sampler from a seed, pruner)
@@ -48,7 +48,7 @@ def run_optuna(name: str, entry: Entry, seed: int, budget: float) -> Run:
     Args:
         name: one of STUDIES.
         entry: the job.
-        seed: of the sampler; it also decides the one that all trainings have.
+        seed: number of the search.
         budget: in full-run equivalents; the trial under way when it is spent is finished.
     """
     from optuna_integration import PyTorchLightningPruningCallback
@@ -59,7 +59,9 @@ def run_optuna(name: str, entry: Entry, seed: int, budget: float) -> Run:
     warnings.filterwarnings("ignore", message=".*independently.*")
     started = time.perf_counter()
     make_sampler, make_pruner = STUDIES[name]
-    study = optuna.create_study(direction="minimize", sampler=make_sampler(seed), pruner=make_pruner())
+    study = optuna.create_study(
+        direction="minimize", sampler=make_sampler(sampler_seed(entry, seed)), pruner=make_pruner()
+    )
     trials: list[Trial] = []
 
     def objective(trial: optuna.Trial) -> float:
@@ -68,7 +70,7 @@ def run_optuna(name: str, entry: Entry, seed: int, budget: float) -> Run:
         outcome = "PRUNED"
         try:
             pruning: Callback = PyTorchLightningPruningCallback(trial, monitor="val_loss")
-            value = search_fit(entry, schedule, search_seed(seed), meter, [pruning])
+            value = search_fit(entry, schedule, search_seed(entry, seed), meter, [pruning])
             outcome = "COMPLETE"
             return value
         finally:

@@ -15,7 +15,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from studies.tuner_race.contestants.run import Run, Trial, trial_of
-from studies.tuner_race.entries import SPACE, VALIDATIONS, Entry, search_seed
+from studies.tuner_race.entries import SPACE, VALIDATIONS, Entry, sampler_seed, search_seed
 from studies.tuner_race.fitting import Meter, search_fit
 
 
@@ -51,7 +51,7 @@ def run_asha(entry: Entry, seed: int, budget: float) -> Run:
 
     Args:
         entry: the job.
-        seed: of the schedules drawn; it also decides the one that all trainings have.
+        seed: number of the search.
         budget: in full-run equivalents.
     """
     from ray.tune.schedulers import ASHAScheduler
@@ -59,7 +59,7 @@ def run_asha(entry: Entry, seed: int, budget: float) -> Run:
     started = time.perf_counter()  # importing a library is not what its tuner costs
     # Any: its hooks take Ray's loop and trials, of which they read no more than what is given here
     scheduler: Any = ASHAScheduler(metric="val_loss", mode="min", max_t=VALIDATIONS)
-    generator = random.Random(seed)
+    generator = random.Random(sampler_seed(entry, seed))
     trials: list[Trial] = []
     named: int | None = None
     while sum(t.cost for t in trials) < budget * entry.run_cost - 1e-6:
@@ -68,7 +68,7 @@ def run_asha(entry: Entry, seed: int, budget: float) -> Run:
         scheduler.on_trial_add(None, trial)
         meter, outcome = Meter(), "COMPLETE"
         try:
-            search_fit(entry, schedule, search_seed(seed), meter, [Reports(scheduler, trial)])
+            search_fit(entry, schedule, search_seed(entry, seed), meter, [Reports(scheduler, trial)])
         except Stopped:
             outcome = "PRUNED"
         found = trial_of(meter, schedule, outcome)
