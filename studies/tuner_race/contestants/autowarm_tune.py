@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
 
 from autowarm.errors import StudyError
 from autowarm.export import choose
@@ -20,6 +18,8 @@ WORK = Path(__file__).parents[1] / ".work"
 # before the search, the search itself, and what checks it
 _CONFIRMING = ("baseline", "confirm")
 CONFIRM_SEEDS = 1
+# below, everything is for the search: what a schedule costs before it is confirmed
+CONFIRMED_FROM = 6
 
 
 def run_autowarm(entry: Entry, seed: int, budget: float) -> Run:
@@ -35,10 +35,6 @@ def run_autowarm(entry: Entry, seed: int, budget: float) -> Run:
     # one core, as for everybody else: it gives its trainings as many threads as there are cores for them
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[os.getpid() % len(cores)]})
-    # a plain number of trials, where this autowarm knows no budgets
-    paid: dict[str, Any] = {"budget": budget}
-    if "budget" not in inspect.signature(tune).parameters:
-        paid = {"n_trials": max(1, int(budget) - 2 * CONFIRM_SEEDS)}
     started = time.perf_counter()
     try:
         result = tune(
@@ -46,10 +42,10 @@ def run_autowarm(entry: Entry, seed: int, budget: float) -> Run:
             SPACE,
             seed=search_seed(entry, seed),
             n_jobs=1,
-            confirm_seeds=CONFIRM_SEEDS,
+            confirm_seeds=CONFIRM_SEEDS if budget >= CONFIRMED_FROM else 0,
             out=out,
             progress=False,
-            **paid,
+            budget=budget,
         )
     finally:
         os.sched_setaffinity(0, cores)
