@@ -133,7 +133,7 @@ def test_the_best_schedules_are_trained_again_and_the_fresh_seeds_decide(tmp_pat
 
 
 def test_a_budget_pays_for_checks_seed_after_seed(tmp_path: Path) -> None:
-    given: dict[str, Any] = {"n_trials": None, "budget": 16, "total_steps": 160, "confirm_top": 2}
+    given: dict[str, Any] = {"n_trials": None, "budget": 22, "total_steps": 40, "confirm_top": 2}
     result = tune("sample_jobs:build", tmp_path, **given)
     assert len({r.schedule for r in result.records if r.role == "confirm"}) == 2
     checks = [(r.role, r.seed) for r in result.records if r.role in ("confirm", "baseline")]

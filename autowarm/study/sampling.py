@@ -100,7 +100,13 @@ def sampler_for(name: Sampler = "tpe", *, seed: int, trial: int) -> optuna.sampl
         )
         if name == "tpe":
             return tpe
-        return optuna.samplers.GPSampler(seed=state, independent_sampler=tpe, n_startup_trials=0)
+        return optuna.samplers.GPSampler(
+            seed=state,
+            independent_sampler=tpe,
+            n_startup_trials=0,
+            # what only some schedules have is known to be drawn by itself
+            warn_independent_sampling=False,
+        )
 
 
 @dataclass(frozen=True)

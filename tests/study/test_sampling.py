@@ -80,6 +80,18 @@ def test_with_nothing_known_the_space_is_drawn_from() -> None:
     assert len({params["initial_lr"] for params in drawn}) == 12
 
 
+def test_a_parameter_that_only_some_have_is_drawn_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    space = SearchSpace(initial_lr=Range(1e-4, 1.0, log=True), decay=["linear", "wsd"])
+    known = [
+        Known({"decay": decay, **p.params, **own}, p.value / better)
+        for p in points(best=0.02)
+        for decay, own, better in (("linear", {}, 1.0), ("wsd", {"wsd.decay_ratio": 0.2}, 100.0))
+    ]
+    drawn = [proposed(space, known, "gp", seed=0, trial=i) for i in range(8)]
+    assert any("wsd.decay_ratio" in params for params in drawn)
+    assert "sampled independently" not in caplog.text
+
+
 def test_a_sampler_leaves_the_number_of_threads_as_it_was() -> None:
     import torch
 
