@@ -371,6 +371,7 @@ def test_trace_of_a_study_is_read_off_its_records() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_both_ways_of_training_take_all_steps_and_repeat() -> None:
     meter = Meter()
     value = search_fit(DIGITS, schedule(0.05), 5, meter)
