@@ -87,7 +87,13 @@ def text(found: Standings) -> str:
 
 
 def _method(seeds: int) -> str:
-    return f"{seeds} seeds, {len(ENTRIES)} jobs. {_METHOD}"
+    words = "1 seed" if seeds == 1 else f"{seeds} seeds"
+    return _flowing(f"{words}, {len(ENTRIES)} jobs. {_METHOD}")
+
+
+def _flowing(text: str) -> str:
+    """Return paragraphs of one line each."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _targets(found: Standings) -> list[str]:
@@ -145,12 +151,12 @@ def _regrets(found: Standings, job: str | None) -> str:
             at = [_at(r, c) for r in results]
             known = [x for x in at if x is not None]
             cells.append(f"{over(known):.1f}" if known and len(known) == len(at) else "")
-        rows.append([NAMES[contestant], *cells])
+        rows.append([NAMES[contestant], "", *cells])
     for contestant in ("schedulefree", "rule_of_thumb", "today"):
         values = [x for (name, where), x in found.untuned.items() if name == contestant and job in (None, where)]
         if values:
-            rows.append([NAMES[contestant], f"{over(values):.1f} (for nothing)", *[""] * (len(CHECKPOINTS) - 1)])
-    return _table(["contestant", *map(str, CHECKPOINTS)], rows)
+            rows.append([NAMES[contestant], f"{over(values):.1f}", *[""] * len(CHECKPOINTS)])
+    return _table(["contestant", "0", *map(str, CHECKPOINTS)], rows)
 
 
 def _at(result: Result, checkpoint: float) -> float | None:
@@ -217,7 +223,7 @@ def _else(found: Standings) -> str:
         f"near-best after {BUDGET}",
         "overhead a trial",
     ]
-    return f"{_table(head, rows)}\n\n{_NOTES}"
+    return f"{_table(head, rows)}\n\n{_flowing(_NOTES)}"
 
 
 def _job(found: Standings, entry: Entry) -> list[str]:
