@@ -60,15 +60,15 @@ def test_a_budget_is_spent_up_a_ladder_and_not_exceeded(tmp_path: Path) -> None:
 
 
 def test_a_budgeted_study_repeats_exactly_also_when_it_goes_on_in_parts(tmp_path: Path) -> None:
-    whole = tune(tmp_path / "whole")
-    again = tune(tmp_path / "whole")
+    whole = tune(tmp_path / "whole", budget=3)
+    again = tune(tmp_path / "whole", budget=3)
     assert comparable(again) == comparable(whole), "what is spent is not spent again"
     seen: list[str] = []
 
     # a study that is interrupted in the middle of a level: its records go, one by one, until few are left
     stop_after(tmp_path / "parts", 5, seen)
     stop_after(tmp_path / "parts", 4, seen)
-    parts = tune(tmp_path / "parts")
+    parts = tune(tmp_path / "parts", budget=3)
     assert comparable(parts) == comparable(whole)
     assert len(seen) == 2
 
@@ -90,10 +90,11 @@ def stop_after(out: Path, trials: int, seen: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HorizonLoop, "_ended", counted)
         with pytest.raises(KeyboardInterrupt):
-            tune(out)
+            tune(out, budget=3)
     seen.append(f"{count} trials")
 
 
+@pytest.mark.slow
 def test_a_larger_budget_goes_on_where_a_smaller_one_ended(tmp_path: Path) -> None:
     small = comparable(tune(tmp_path, budget=3))
     large = comparable(tune(tmp_path, budget=8))
@@ -136,6 +137,7 @@ def test_a_ladder_begins_where_the_jobs_own_warmup_fits(tmp_path: Path, capsys: 
     assert "warmup_steps=64 must be less than total_steps=40" in told
 
 
+@pytest.mark.slow
 def test_a_range_test_is_part_of_the_budget(tmp_path: Path) -> None:
     result = tune(tmp_path, space={"decay": "linear"}, budget=6)
     assert of(result, "range_test", 81) or [r for r in result.records if r.role == "range_test"]
