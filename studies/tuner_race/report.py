@@ -36,7 +36,8 @@ seeds. Near-best is within 1 % or one standard deviation over seeds, whichever i
 Optuna's contestants are what its documentation shows: default arguments, its Lightning callback, an epoch (of a
 twentieth of the run) for each report; GPSampler draws `decay_ratio`, which not every schedule has, at random. ASHA is
 Ray's scheduler over random search, asked in one process. autowarm is given a budget and searches anew for each, so its
-row shows what a budget buys, not the course of one search."""
+row shows what a budget buys, not the course of one search. Its rules were chosen while looking at these four jobs and
+two others: nothing is held out."""
 _NOTES = f"""\
 Of the first {BUDGET} equivalents. *Eventual winner stopped*: stopped trials were finished afterwards, on the seed of
 their search (of the searches counted, all of them); the winner is whichever trial would have ended best of all that
