@@ -60,28 +60,24 @@ class LevelSearch:
         sampled = self._sampled()
         return study.ask_for(sampled, "sampler") if sampled is not None else None
 
-    @property
-    def _here(self) -> list[TrialRecord]:
-        return [r for r in self.loop.records if r.role == "search"]
-
     def _first(self) -> Iterator[tuple[str, Schedule]]:
         """Yield what is tried before the sampler has its say, as far as it is known yet."""
         whole, steps, space = self.plan.info.total_steps, self.loop.info.total_steps, self.space
         if any(has_value(r) for r in self.below):
             below, last = self.below[0].total_steps, steps == whole
-            yield from climb(self.below, self._here, from_steps=below, to_steps=steps, space=space, last=last)
+            yield from climb(self.below, self.loop.searched, from_steps=below, to_steps=steps, space=space, last=last)
             return
         today = self.plan.guesses.get("today")
         if today is not None:
             yield "today", carried(today, from_steps=whole, to_steps=steps, space=space)
-        bad = [*self.bad, *diverged(self._here)]
+        bad = [*self.bad, *diverged(self.loop.searched)]
         for schedule in spread(space, decay=reference_decay(space.decays)):
             if bound_to_diverge(schedule, steps, bad) is None:
                 yield "spread", schedule
 
     def _sampled(self) -> Schedule | None:
         """Return a schedule that the sampler proposes near the best: below the target, with one decay alone."""
-        here, steps, settings = self._here, self.loop.info.total_steps, self.loop.settings
+        here, steps, settings = self.loop.searched, self.loop.info.total_steps, self.loop.settings
         space = self.space
         if steps < self.plan.info.total_steps:
             space = space.only(reference_decay(space.decays))
@@ -92,15 +88,16 @@ class LevelSearch:
         enough = sum(has_value(r) for r in here) >= _ENOUGH
         space = around(here, space)
         bad = [*self.bad, *diverged(here)]
-        schedule = None
+        tried, last = self.loop.tried, None
         for attempt in range(_ATTEMPTS):
-            number = len(self.loop.tried) * _ATTEMPTS + attempt
+            number = len(tried) * _ATTEMPTS + attempt
             params = proposed(space, known if enough else [], self.sampler, seed=settings.seed, trial=number)
             schedule = self.space.schedule(params)
-            new = first_new([("", schedule)], self.loop.tried, total_steps=steps) is not None
-            if new and bound_to_diverge(schedule, steps, bad) is None:
-                return schedule
-        return schedule if schedule is not None and bound_to_diverge(schedule, steps, bad) is None else None
+            last = schedule if bound_to_diverge(schedule, steps, bad) is None else None
+            if last is not None and first_new([("sampler", last)], tried, total_steps=steps) is not None:
+                break
+        # where everything was tried already, once more
+        return last
 
 
 def _known(record: TrialRecord, space: SearchSpace, total_steps: int) -> Known | None:

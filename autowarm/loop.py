@@ -172,9 +172,14 @@ class HorizonLoop:
         return self.study.ask(diverged(self.records))
 
     @property
+    def searched(self) -> list[TrialRecord]:
+        """The records of search trials."""
+        return [r for r in self.records if r.role == "search"]
+
+    @property
     def tried(self) -> list[Schedule]:
         """The schedules of search trials that have ended or run."""
-        schedules = [r.schedule for r in self.records if r.role == "search"]
+        schedules = [r.schedule for r in self.searched]
         schedules += [task.schedule for task in self._running.values() if task.role == "search"]
         return [schedule for schedule in schedules if schedule is not None]
 

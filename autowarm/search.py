@@ -14,7 +14,7 @@ from autowarm.level import LevelSearch
 from autowarm.loop import HorizonLoop, Interrupts, Task
 from autowarm.planning.horizon_plan import HorizonPlan
 from autowarm.planning.known_divergence import diverged
-from autowarm.planning.ladder import RUNGS, Ladder, Level, pays
+from autowarm.planning.ladder import RUNGS, Ladder, Level, pays, runs_paid
 from autowarm.planning.price import Price
 from autowarm.planning.range_test import bracket_of
 from autowarm.progress import Display
@@ -24,6 +24,7 @@ from autowarm.settings import StudySettings
 from autowarm.study.database import Storage
 from autowarm.study.horizon import HorizonStudy, known_range
 from autowarm.study.sampling import sampler_name
+from autowarm.words import counted
 
 _LIBRARIES = ("autowarm", "torch", "lightning", "optuna")
 # Rounds of checks on fresh seeds that a budget may pay for.
@@ -155,11 +156,10 @@ class Search:
             study = self._study(plan, level)
             here = replace(plan, info=replace(plan.info, total_steps=level.total_steps))
             loop = self._loop(here, study, level=level, target=whole)
-            searched = [r for r in loop.records if r.role == "search"]
-            price = Price(max(level.trials, len(searched)), level.price, plan.price.run_seconds, ladder.n_jobs)
-            trials = f"{level.trials} trial{'s' * (level.trials != 1)} or more"
-            title = f"{self.settings.name}: {trials} of {level.total_steps:,} steps{_examples(plan)}"
-            self.display.horizon(title, searched, price)
+            price = Price(max(level.trials, len(loop.searched)), level.price, plan.price.run_seconds, ladder.n_jobs)
+            trials = f"{counted(level.trials, 'trial')} or more of {level.total_steps:,} steps"
+            title = f"{self.settings.name}: {trials}{_examples(plan)}"
+            self.display.horizon(title, loop.searched, price)
             step = LevelSearch(
                 plan=plan,
                 loop=loop,
@@ -169,7 +169,7 @@ class Search:
                 sampler=sampler_name(self.settings.space, trials=level.trials, pruned=level.pruning != "off"),
             )
             loop.search(_within(ladder, level, loop, earlier), step.propose)
-            below = [r for r in loop.records if r.role == "search"]
+            below = loop.searched
             earlier += below
         self._check(plan, ladder, earlier)
 
@@ -179,7 +179,7 @@ class Search:
         left = ladder.total - ladder.spent([*earlier, *done])
         rounds = _MOST_ROUNDS if self.settings.confirm_seeds else 0
         tasks = _check_tasks(replace(self.settings, confirm_seeds=rounds), plan, study)
-        tasks = tasks[: max(0, int(left / ladder.price * (1 + 1e-9)))]
+        tasks = tasks[: max(0, runs_paid(left, ladder.price))]
         price = Price(len(tasks) + len(done), plan.price.run_cost, plan.price.run_seconds, ladder.n_jobs)
         self.display.horizon(
             f"{self.settings.name}: {len(tasks)} checks of {plan.info.total_steps:,} steps", done, price
@@ -212,7 +212,7 @@ def _within(ladder: Ladder, level: Level, loop: HorizonLoop, earlier: Sequence[T
     before = ladder.spent(earlier)
 
     def more(running: int) -> bool:
-        here = [r for r in loop.records if r.role == "search"]
+        here = loop.searched
         if level is ladder.levels[-1] and not here and not running:
             # whatever the levels below have taken: times are foreseen, and not always right
             return True

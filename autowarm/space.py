@@ -57,7 +57,7 @@ class Range:
         return self.low - slack <= value <= self.high + slack and (not self.whole or value == int(value))
 
     def clip(self, value: float) -> float:
-        """Return the value of the range next to a value that `holds` accepted."""
+        """Return the value of the range next to a value."""
         return min(max(value, self.low), self.high)
 
 
@@ -214,8 +214,8 @@ class SearchSpace:
     def bounds(self) -> dict[str, tuple[float, float]]:
         """(lowest, highest) value searched of the dimensions that every decay has."""
         given = {name: getattr(self, name) for name in ("initial_lr", "warmup_ratio")}
-        ends = {name: _ends(dimension) for name, dimension in given.items() if dimension is not None}
-        return {name: (min(values), max(values)) for name, values in ends.items() if min(values) < max(values)}
+        reached = {name: ends(dimension) for name, dimension in given.items() if dimension is not None}
+        return {name: (min(values), max(values)) for name, values in reached.items() if min(values) < max(values)}
 
     def dimensions(self, decay: str) -> dict[str, Dimension]:
         """Return the dimensions under a decay, without `decay` itself, by the name the sampler knows them by.
@@ -305,7 +305,7 @@ def _dimension(name: str, value: Any) -> Dimension:
         dimension = _read_dimension(name, value)
     except SettingsError as e:
         raise SettingsError(f"space.{name}: {e}") from None
-    for word in _ends(dimension) if name in _WORDS else ():
+    for word in ends(dimension) if name in _WORDS else ():
         if word not in _WORDS[name]:
             raise SettingsError(f"space.{name}: {unknown(name, word, _WORDS[name])}")
     return dimension
@@ -342,20 +342,21 @@ def _read_range(name: str, value: Mapping[str, Any]) -> Range:
     return Range(value["low"], value["high"], log=log, whole=name in _WHOLE)
 
 
-def _ends(dimension: Dimension) -> tuple[Any, ...]:
+def ends(dimension: Dimension) -> tuple[Any, ...]:
+    """Return the ends of a range, all choices, or the one value."""
     if isinstance(dimension, Range):
         return dimension.low, dimension.high
     return dimension.values if isinstance(dimension, Choice) else (dimension.value,)
 
 
 def _end(dimension: Dimension, end: int) -> Any:
-    value = _ends(dimension)[end]
+    value = ends(dimension)[end]
     return int(value) if isinstance(dimension, Range) and dimension.whole else value
 
 
 def _samples(dimensions: Mapping[str, Dimension]) -> Iterator[dict[str, Any]]:
     """Yield points that hold each two ends or choices together: no rule of a Schedule binds more than two fields."""
-    values = {name: [_end(d, i) for i in range(len(_ends(d)))] for name, d in dimensions.items()}
+    values = {name: [_end(d, i) for i in range(len(ends(d)))] for name, d in dimensions.items()}
     base = {name: found[0] for name, found in values.items()}
     for one, two in itertools.combinations(values, 2):
         for first, second in itertools.product(values[one], values[two]):
@@ -365,7 +366,7 @@ def _samples(dimensions: Mapping[str, Dimension]) -> Iterator[dict[str, Any]]:
 def _same_steps(dimension: Choice | Fixed, ratio: float, total_steps: int) -> float:
     """Return the choice that is the same warmup in whole steps, where there is one: 20 of 330 steps are 6 %."""
     steps = round(ratio * total_steps)
-    same = [value for value in _ends(dimension) if is_number(value) and round(value * total_steps) == steps]
+    same = [value for value in ends(dimension) if is_number(value) and round(value * total_steps) == steps]
     return min(same, key=lambda value: abs(value - ratio), default=ratio)
 
 

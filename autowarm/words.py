@@ -13,3 +13,12 @@ def duration(seconds: float) -> str:
     if s < 60:
         return f"{s} s" if s or not seconds else f"{seconds:.1f} s"
     return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"
+
+
+def counted(count: int, word: str) -> str:
+    """Return a count with its word.
+
+    >>> counted(1, "trial"), counted(1200, "step")
+    ('1 trial', '1200 steps')
+    """
+    return f"{count} {word}{'s' * (count != 1)}"

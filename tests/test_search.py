@@ -19,6 +19,10 @@ LADDER = Ladder(levels=(LOWEST, TARGET), checks=0, price=80.0, total=120.0, in_s
 class Loop:
     records: list[TrialRecord] = field(default_factory=list)
 
+    @property
+    def searched(self) -> list[TrialRecord]:
+        return [r for r in self.records if r.role == "search"]
+
 
 def more(level: Level, loop: Loop, earlier: list[TrialRecord], ladder: Ladder = LADDER) -> Callable[[int], bool]:
     return _within(ladder, level, cast("HorizonLoop", loop), earlier)

@@ -83,6 +83,23 @@ def has_value(record: TrialRecord) -> bool:
     return record.outcome == "COMPLETE" and record.value is not None and math.isfinite(record.value)
 
 
+def by_schedule(records: Iterable[TrialRecord]) -> list[list[TrialRecord]]:
+    """Group records of one and the same schedule, in the order met; a job's own schedulers by their labels."""
+    groups: dict[tuple[Schedule | None, str], list[TrialRecord]] = {}
+    for record in records:
+        groups.setdefault((record.schedule, record.label if record.schedule is None else ""), []).append(record)
+    return list(groups.values())
+
+
+def plainness(record: TrialRecord) -> tuple[float, float]:
+    """Return a sort key, the plainest first: by warmup in steps, then by lr, what is unknown last."""
+    steps = warmup_steps(record)
+    return (
+        math.inf if steps is None else steps,
+        math.inf if record.schedule is None else record.schedule.initial_lr,
+    )
+
+
 def quality(record: TrialRecord) -> tuple[float, float, float]:
     """Return a sort key, best first: the value by mode; of exact ties the shorter warmup, then the lower lr.
 
@@ -90,12 +107,7 @@ def quality(record: TrialRecord) -> tuple[float, float, float]:
         record: one for which `has_value` holds.
     """
     value = record.value if record.value is not None else math.inf
-    steps = warmup_steps(record)
-    return (
-        value if record.mode == "min" else -value,
-        math.inf if steps is None else steps,
-        math.inf if record.schedule is None else record.schedule.initial_lr,
-    )
+    return (value if record.mode == "min" else -value, *plainness(record))
 
 
 def ranked(records: Iterable[TrialRecord], horizon: Horizon | None = None) -> list[TrialRecord]:

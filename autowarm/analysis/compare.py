@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from autowarm.analysis.answer import answer_of
-from autowarm.analysis.best import Horizon, check_one_metric, has_value, horizons
+from autowarm.analysis.best import Horizon, by_schedule, check_one_metric, has_value, horizons
 from autowarm.analysis.student import t_975
 from autowarm.record import Mode, TrialRecord
-from autowarm.schedule import Schedule
+from autowarm.words import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +86,9 @@ class Comparison:
         if self.selected and self.seeds:
             said.append("The tuned value is the best of a search, which flatters it: confirm it with other seeds.")
         if self.tuned_lost:
-            said.append(f"{_runs(self.tuned_lost)} of the tuned schedule ended without a value.")
+            said.append(f"{counted(self.tuned_lost, 'run')} of the tuned schedule ended without a value.")
         if self.today_lost:
-            said.append(f"{_runs(self.today_lost)} of today's schedule ended without a value.")
+            said.append(f"{counted(self.today_lost, 'run')} of today's schedule ended without a value.")
         return " ".join(said)
 
     def _main_sentence(self) -> str:
@@ -123,24 +123,16 @@ def comparisons(records: Iterable[TrialRecord]) -> list[Comparison]:
     found: list[Comparison] = []
     for horizon in horizons(records):
         here = [r for r in records if r.horizon == horizon]
-        baselines = _grouped([r for r in here if r.role == "baseline"])
+        baselines = by_schedule([r for r in here if r.role == "baseline"])
         answer = answer_of(here, horizon)
         candidates = answer.candidates if answer is not None else ()
         order = [c.record.schedule for c in candidates]
         today = [c.record.schedule for c in candidates if c.is_today]
-        confirmed = [g for g in _grouped([r for r in here if r.role == "confirm"]) if g[0].schedule not in today]
+        confirmed = [g for g in by_schedule([r for r in here if r.role == "confirm"]) if g[0].schedule not in today]
         confirmed.sort(key=lambda runs: order.index(runs[0].schedule) if runs[0].schedule in order else len(order))
         tuned = confirmed or ([[answer.record]] if answer is not None and not candidates else [])
         found += [_compare(a, b, selected=not confirmed) for a in tuned for b in baselines]
     return found
-
-
-def _grouped(records: Sequence[TrialRecord]) -> list[list[TrialRecord]]:
-    """Group records of one and the same schedule, in the order met."""
-    groups: dict[tuple[Schedule | None, str], list[TrialRecord]] = {}
-    for record in records:
-        groups.setdefault((record.schedule, record.label if record.schedule is None else ""), []).append(record)
-    return list(groups.values())
 
 
 def _compare(tuned: Sequence[TrialRecord], today: Sequence[TrialRecord], *, selected: bool) -> Comparison:
@@ -171,7 +163,3 @@ def schedule_words(record: TrialRecord) -> str:
 def _by_seed(records: Sequence[TrialRecord]) -> dict[int, float]:
     # A repeated (schedule, seed) is a rerun of the same thing: the last one counts.
     return {r.seed: r.value for r in records if has_value(r) and r.value is not None}
-
-
-def _runs(count: int) -> str:
-    return f"{count} run" if count == 1 else f"{count} runs"

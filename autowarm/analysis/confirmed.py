@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autowarm.analysis.best import has_value, warmup_steps
+from autowarm.analysis.best import by_schedule, has_value, plainness
 from autowarm.analysis.candidates import candidates, same_lrs
 from autowarm.record import TrialRecord
 
@@ -60,8 +60,7 @@ class Candidate:
     @property
     def plainness(self) -> tuple[float, float]:
         """A sort key: of a tie the first one wins."""
-        steps, schedule = warmup_steps(self.record), self.record.schedule
-        return (math.inf if steps is None else steps, math.inf if schedule is None else schedule.initial_lr)
+        return plainness(self.record)
 
 
 def confirmed(here: Sequence[TrialRecord], order: Sequence[TrialRecord]) -> list[Candidate]:
@@ -76,13 +75,8 @@ def confirmed(here: Sequence[TrialRecord], order: Sequence[TrialRecord]) -> list
     """
     total_steps = here[0].total_steps if here else 0
     baselines = [r for r in here if r.role == "baseline" and r.schedule is not None]
-    groups: list[list[TrialRecord]] = []
-    for record in here:
-        if record.role == "confirm":
-            group = next((g for g in groups if g[0].schedule == record.schedule), None)
-            groups.append([record]) if group is None else group.append(record)
     found = []
-    for group in groups:
+    for group in by_schedule(r for r in here if r.role == "confirm"):
         schedule = group[0].schedule
         today = [r for r in baselines if same_lrs(r.schedule, schedule, total_steps)]
         searched = next((r for r in order if r.schedule == schedule), None)

@@ -85,30 +85,29 @@ def climb(
     carry = [(origin, with_decay(schedule, decay, space)) for schedule in up]
     if last:
         yield from carry[:_FIRST]
-        for other in sorted(space.decays, key=PREFERENCE.index):
+        for other in sorted(space.decays, key=PREFERENCE.index) if up else ():
             # as it was found, where it was found with that decay
-            found = next((s for s in up if s.decay == other), None)
-            yield from [(f"with {other}", found or with_decay(s, other, space)) for s in up[:1]]
+            found = next((schedule for schedule in up if schedule.decay == other), None)
+            yield f"with {other}", found or with_decay(up[0], other, space)
         yield from carry[_FIRST:]
         return
     yield from carry[:_FIRST]
-    best = next(iter(different(here)), None)
-    if best is not None and best.schedule is not None:
+    best = _best(here)
+    if best is not None:
         for name, factor in (("twice the best peak", _SIDE), ("half the best peak", 1 / _SIDE)):
-            yield name, with_peak(best.schedule, best.schedule.initial_lr * factor, space)
-        kept = _in_steps_of(best.schedule, from_steps / to_steps)
-        if kept is not None and kept != best.schedule:
+            yield name, with_peak(best, best.initial_lr * factor, space)
+        kept = _with_warmup_times(best, from_steps / to_steps)
+        if kept is not None and kept != best:
             yield "the best warmup in steps", kept
     yield from carry[_FIRST:]
 
 
 def around(here: Iterable[TrialRecord], space: SearchSpace) -> SearchSpace:
     """Return the space with its peak within a factor of 4 of the best so far; the whole space where there is none."""
-    best = next(iter(different(here)), None)
-    if best is None or best.schedule is None or not isinstance(space.initial_lr, Range):
+    best = _best(here)
+    if best is None or not isinstance(space.initial_lr, Range):
         return space
-    peak = best.schedule.initial_lr
-    low, high = max(space.initial_lr.low, peak / 4), min(space.initial_lr.high, peak * 4)
+    low, high = max(space.initial_lr.low, best.initial_lr / 4), min(space.initial_lr.high, best.initial_lr * 4)
     return replace(space, initial_lr=replace(space.initial_lr, low=low, high=high)) if low < high else space
 
 
@@ -116,6 +115,10 @@ def same(a: Schedule, b: Schedule, *, total_steps: int) -> bool:
     """Tell whether two schedules are the same at every step, to 1 % of the peak."""
     top = max(a.initial_lr, b.initial_lr)
     return bool(abs(a.lrs(total_steps=total_steps) - b.lrs(total_steps=total_steps)).max() <= 0.01 * top)
+
+
+def _best(records: Iterable[TrialRecord]) -> Schedule | None:
+    return next((r.schedule for r in different(records)), None)
 
 
 def _alike(a: TrialRecord, b: TrialRecord) -> bool:
@@ -127,7 +130,7 @@ def _alike(a: TrialRecord, b: TrialRecord) -> bool:
     return one.decay == two.decay and ratio < _SAME_PEAK and warmup < _SAME_WARMUP
 
 
-def _in_steps_of(schedule: Schedule, factor: float) -> Schedule | None:
+def _with_warmup_times(schedule: Schedule, factor: float) -> Schedule | None:
     """Return the schedule with its share of warmup times a factor."""
     if not schedule.warmup_ratio:
         return None

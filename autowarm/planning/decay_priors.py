@@ -76,4 +76,4 @@ def with_peak(schedule: Schedule, peak: float, space: SearchSpace) -> Schedule:
         return replace(schedule, initial_lr=peak)
     if not isinstance(dimension, Range):
         return schedule
-    return replace(schedule, initial_lr=min(max(peak, dimension.low), dimension.high))
+    return replace(schedule, initial_lr=dimension.clip(peak))

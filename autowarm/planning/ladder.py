@@ -135,14 +135,14 @@ def plan_ladder(
         math.floor(max(0.0, min(total * _CHECKS, total - first - _SEARCHED_FIRST * full)) / full + _SLACK) * checked
     )
     search = total - first - checks * full
-    whole_runs = max(1, _trials(_TARGET * search, full))
+    whole_runs = max(1, runs_paid(_TARGET * search, full))
     below = _shares(whole, search - whole_runs * full, price_at, shortest)
     shares = [*below, (whole, search - sum(share for _, share in below))]
     levels: list[Level] = []
     for steps, share in shares:
         first += share
         price, rungs, level_pruning = price_at(steps), rungs_at(steps, whole), pruning
-        if _trials(share, price) > MIN_TRIALS and rungs >= RUNGS / 2 and pruning != "off":
+        if runs_paid(share, price) > MIN_TRIALS and rungs >= RUNGS / 2 and pruning != "off":
             # near the best, where the one that is behind may still win
             level_pruning = "safe"
             price = price_at(steps, len(ema_rungs_of(steps, rungs)))
@@ -154,7 +154,7 @@ def plan_ladder(
                 rungs=rungs,
                 price=price,
                 limit=first,
-                trials=max(1, _trials(share, price)),
+                trials=max(1, runs_paid(share, price)),
                 pruning=level_pruning,
             )
         )
@@ -173,7 +173,8 @@ def _shares(whole: int, below: float, price_at: Callable[[int], float], shortest
     return []
 
 
-def _trials(share: float, price: float) -> int:
+def runs_paid(share: float, price: float) -> int:
+    """Return how many trainings of a price a share of a budget pays for."""
     return math.floor(share / price + _SLACK)
 
 

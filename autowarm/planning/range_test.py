@@ -46,6 +46,7 @@ from autowarm.errors import StudyError
 from autowarm.record import VALIDATION_BATCH_COST, TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.specs import JobInfo
+from autowarm.words import counted
 
 SEEDS = 3
 # numpy, and with it Lightning, seeds with 32 bits
@@ -192,7 +193,7 @@ class Bracket:
             breaks = _spread([r.breaks for r in self.readings])
             end = f"training becomes unstable at {_spread([r.unstable for r in self.readings])}"
             end += f" and breaks at {breaks}" if breaks else ""
-        return f"initial_lr {self.low:.3g} to {self.high:.3g} by a range test of {n} seed{'s' * (n > 1)}: {fall}, {end}"
+        return f"initial_lr {self.low:.3g} to {self.high:.3g} by a range test of {counted(n, 'seed')}: {fall}, {end}"
 
 
 def _spread(values: Sequence[float | None]) -> str:

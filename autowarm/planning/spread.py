@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from autowarm.schedule import Schedule
-from autowarm.space import Choice, Dimension, Fixed, Range, SearchSpace
+from autowarm.space import Dimension, Fixed, Range, SearchSpace, ends
 
 _WARMUP = 0.15
 # Of a range by order of magnitude, as much as a peak may be off and its loss still shows the way; and parts at least.
@@ -37,9 +37,8 @@ def usual_warmup(space: SearchSpace) -> float:
     """Return a warmup of 15 %, or the nearest that is searched: long enough for most peaks, and not long."""
     dimension = space.warmup_ratio
     if isinstance(dimension, Range):
-        return float(min(max(_WARMUP, dimension.low), dimension.high))
-    values = dimension.values if isinstance(dimension, Choice) else (dimension.value,)
-    return float(min(values, key=lambda known: abs(known - _WARMUP)))
+        return float(dimension.clip(_WARMUP))
+    return float(min(ends(dimension), key=lambda known: abs(known - _WARMUP)))
 
 
 def value_at(dimension: Dimension, place: float) -> Any:
@@ -52,12 +51,12 @@ def value_at(dimension: Dimension, place: float) -> Any:
     if dimension.whole:
         return min(int(low) + int(place * (high - low + 1)), int(high))
     value = low * (high / low) ** place if dimension.log else low + place * (high - low)
-    return min(max(float(value), low), high)
+    return dimension.clip(float(value))
 
 
 def _parts(dimension: Dimension) -> int:
     if not isinstance(dimension, Range):
-        return len(dimension.values) if isinstance(dimension, Choice) else 1
+        return len(ends(dimension))
     if not dimension.log:
         return _FEWEST
     return max(_FEWEST, math.ceil(math.log10(dimension.high / dimension.low) / _PART_DECADES))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from autowarm.analysis.advice import Bounds, advise
 from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.audit import pruning_audit
-from autowarm.analysis.best import best_record, horizon_order, horizon_words, horizons, ranked, target_horizon
+from autowarm.analysis.best import best_record, horizon_words, horizons, ranked, target_horizon
 from autowarm.analysis.compare import comparisons
 from autowarm.analysis.spend import Spend, full_run_cost, spend, spend_by_horizon
 from autowarm.planning.range_test import found_range
@@ -16,7 +16,7 @@ from autowarm.record import TrialRecord
 from autowarm.report.cells import decay_cell, escape, lr_cell, table, warmup_cell
 from autowarm.report.repeated import repeated
 from autowarm.report.tables import last_line
-from autowarm.words import duration
+from autowarm.words import counted, duration
 
 RANGE_PICTURE = "range_test.png"
 # Of the answer in the search: the best of it may have been lucky.
@@ -126,7 +126,7 @@ def _best(records: Sequence[TrialRecord]) -> list[str]:
         order = ranked(here, horizon)
         said = [
             f"### At {horizon_words(horizon)}",
-            f"{len(here)} trial{'s' * (len(here) != 1)}: {_counts(spend(here).outcomes)}.",
+            f"{counted(len(here), 'trial')}: {_counts(spend(here).outcomes)}.",
         ]
         rows = [
             (place, f"{r.value:.5g}", lr_cell(r.schedule), warmup_cell(r), decay_cell(r.schedule), r.seed, r.trial)
@@ -167,7 +167,7 @@ def _compared(records: Sequence[TrialRecord]) -> list[str]:
 def _ladder(records: Sequence[TrialRecord]) -> list[str]:
     """Show the levels that a budget was spent on, and the best of each."""
     climbed = [r for r in records if r.target_steps is not None]
-    targets = sorted({r.target for r in climbed}, key=horizon_order, reverse=True)
+    targets = horizons(climbed)
     rows = []
     for target in targets:
         here = [r for r in records if r.target == target and r.role == "search"]

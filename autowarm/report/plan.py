@@ -7,7 +7,7 @@ from autowarm.planning.ladder import Ladder
 from autowarm.planning.range_test import RangeTestPlan
 from autowarm.settings import StudySettings
 from autowarm.space import Choice, Dimension, Fixed, Range
-from autowarm.words import duration
+from autowarm.words import counted, duration
 
 
 def plan_text(settings: StudySettings, plans: list[HorizonPlan]) -> str:
@@ -113,11 +113,11 @@ def _ladder(plan: HorizonPlan, ladder: Ladder, settings: StudySettings) -> list[
     # the best and the worst case of a level are the same, as what ends early pays for more trials
     for level in ladder.levels:
         price = level.price if not ladder.in_seconds else _cost_of(plan, level.total_steps)
-        trials = f"{level.trials} trial{'s' * (level.trials != 1)} of {level.total_steps:,} steps"
+        trials = f"{counted(level.trials, 'trial')} of {level.total_steps:,} steps"
         lines.append(_rung_line(trials, level.trials * price, plan))
     if ladder.checks:
         price = ladder.price if not ladder.in_seconds else plan.price.run_cost
-        checks = f"{ladder.checks} check{'s' * (ladder.checks != 1)} on fresh seeds"
+        checks = f"{counted(ladder.checks, 'check')} on fresh seeds"
         lines.append(_rung_line(checks, ladder.checks * price, plan))
     else:
         lines.append("    nothing is left for a check on fresh seeds")

@@ -90,7 +90,7 @@ def sampler_for(name: Sampler = "tpe", *, seed: int, trial: int) -> optuna.sampl
         seed: of the study.
         trial: number of trials there are.
     """
-    state = int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
+    state = _state(seed, trial)
     with warnings.catch_warnings():
         # group=True has been experimental for years, and so has GPSampler; constraints.txt says which Optuna it was
         # tested with
@@ -107,6 +107,10 @@ def sampler_for(name: Sampler = "tpe", *, seed: int, trial: int) -> optuna.sampl
             # what only some schedules have is known to be drawn by itself
             warn_independent_sampling=False,
         )
+
+
+def _state(seed: int, trial: int) -> int:
+    return int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
 
 
 @dataclass(frozen=True)
@@ -138,8 +142,8 @@ def proposed(space: SearchSpace, known: Sequence[Known], sampler: Sampler, *, se
         trial: number of trials there are; with the seed it decides the random numbers.
     """
     if not known:
-        state = int(np.random.SeedSequence([seed, trial]).generate_state(1)[0])
-        return suggest(optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=state)).ask(), space)
+        at_random = optuna.samplers.RandomSampler(seed=_state(seed, trial))
+        return suggest(optuna.create_study(sampler=at_random).ask(), space)
     study = optuna.create_study(sampler=sampler_for(sampler, seed=seed, trial=trial))
     for point, value in zip(known, _ranks(known), strict=True):
         distributions = _distributions(space, point.params)

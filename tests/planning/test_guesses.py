@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import sample_info
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,22 +17,7 @@ COPIED = ["no warmup", "6 % warmup", "10 % warmup"]
 
 
 def info(**changes: Any) -> JobInfo:
-    values: dict[str, Any] = {
-        "total_steps": 1000,
-        "dataset_size": 640,
-        "batch_size": 8,
-        "steps_per_epoch": 80.0,
-        "val_batches": 8,
-        "step_seconds": 0.01,
-        "validation_seconds": 0.1,
-        "fixed_seconds": 1.0,
-        "lrs": None,
-        "scheduler": None,
-        "schedule": None,
-        "beta2": None,
-        "accelerator": "cpu",
-    }
-    return JobInfo(**{**values, **changes})
+    return replace(sample_info.INFO, **changes)
 
 
 def test_the_search_begins_with_what_the_job_has_and_what_scripts_copy() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import sample_info
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,21 +14,7 @@ from autowarm.planning.ladder import MIN_STEPS, Ladder, pays, plan_ladder, rungs
 from autowarm.planning.range_test import plan_range_test
 from autowarm.specs import JobInfo
 
-INFO = JobInfo(
-    total_steps=800,
-    dataset_size=640,
-    batch_size=8,
-    steps_per_epoch=80.0,
-    val_batches=3,
-    step_seconds=0.01,
-    validation_seconds=0.1,
-    fixed_seconds=2.0,
-    lrs=None,
-    scheduler=None,
-    schedule=None,
-    beta2=None,
-    accelerator="cpu",
-)
+INFO = replace(sample_info.INFO, total_steps=800, val_batches=3, fixed_seconds=2.0)
 # 800 steps and 20 validations of 3 batches
 FULL = 820.0
 

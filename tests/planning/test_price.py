@@ -1,25 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+import sample_info
 
 from autowarm.planning.price import Price, price_of
-from autowarm.specs import JobInfo
 
-INFO = JobInfo(
-    total_steps=1000,
-    dataset_size=640,
-    batch_size=8,
-    steps_per_epoch=80.0,
-    val_batches=9,
-    step_seconds=0.01,
-    validation_seconds=0.5,
-    fixed_seconds=2.0,
-    lrs=None,
-    scheduler=None,
-    schedule=None,
-    beta2=None,
-    accelerator="cpu",
-)
+INFO = replace(sample_info.INFO, val_batches=9, validation_seconds=0.5, fixed_seconds=2.0)
 
 
 def test_a_run_costs_its_steps_and_a_third_of_its_validation_batches() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import sample_info
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,25 +23,10 @@ from autowarm.planning.range_test import (
     sweep_of,
 )
 from autowarm.record import TrialRecord
-from autowarm.specs import JobInfo
 
 MakeRecord = Callable[..., TrialRecord]
 
-INFO = JobInfo(
-    total_steps=1000,
-    dataset_size=640,
-    batch_size=8,
-    steps_per_epoch=80,
-    val_batches=6,
-    step_seconds=0.01,
-    validation_seconds=0.1,
-    fixed_seconds=0.5,
-    lrs=(1e-3,) * 1000,
-    scheduler=None,
-    schedule=None,
-    beta2=0.999,
-    accelerator="cpu",
-)
+INFO = replace(sample_info.INFO, val_batches=6, fixed_seconds=0.5, lrs=(1e-3,) * 1000, beta2=0.999)
 LRS = tuple(float(x) for x in np.geomspace(1e-6, 10, 71))
 
 
