@@ -11,7 +11,7 @@ from autowarm.space import SearchSpace
 # validations of a full run, evenly spread
 VALIDATIONS = 20
 # full-run equivalents at which the schedule named so far is looked at
-CHECKPOINTS = (1, 2, 3, 4, 6, 8, 10, 14, 20, 26, 32)
+CHECKPOINTS = (1, 1.5, 2, 3, 4, 6, 8, 10, 14, 20, 26, 32)
 BUDGET = 20
 
 # All disjoint, and from the seeds of the searches (see `search_seed`): of the sweep, of its selection, of the schedules

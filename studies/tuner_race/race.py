@@ -48,7 +48,7 @@ CONTESTANTS: dict[str, tuple[float, ...]] = {
     "tpe_hyperband": (BUDGET,),
     "gp": (BUDGET,),
     "asha": (BUDGET,),
-    "autowarm": (2, 3, 4, 6, 10),
+    "autowarm": (1.5, 2, 3, 4, 6, 10, BUDGET),
 }
 # trials of at most so many equivalents are finished to see what was stopped
 FINISHED_BUDGET = BUDGET

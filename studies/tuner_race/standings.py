@@ -20,6 +20,7 @@ class Result:
         contestant: its name, and `job`, that of the job, and `seed`, that of the search.
         regrets: full-run equivalents -> regret of what is named, in percent.
         before: the same of what is named before confirmation, at what it cost until there; empty where none is.
+        after: as `regrets`, where the budget decides whether there is a confirmation without runs that have none.
         near: the regret that is near-best.
         optimism: how much worse the schedule named in the end is than it was when found, in percent of the best.
         wasted: share of the steps in trials that diverged.
@@ -34,6 +35,7 @@ class Result:
     seed: int
     regrets: Mapping[float, float]
     before: Mapping[float, float]
+    after: Mapping[float, float]
     near: float
     optimism: float | None
     wasted: float
@@ -46,12 +48,12 @@ class Result:
     @property
     def first(self) -> float:
         """Equivalents after which a near-best schedule is named for the first time; infinite: never."""
-        return figures.equivalents_to_near_best(self.regrets, self.near)[0]
+        return figures.equivalents_to_near_best(self.after, self.near)[0]
 
     @property
     def for_good(self) -> float:
         """Equivalents from which on what is named stays near-best."""
-        return figures.equivalents_to_near_best(self.regrets, self.near)[1]
+        return figures.equivalents_to_near_best(self.after, self.near)[1]
 
     @property
     def first_before(self) -> float:
@@ -132,6 +134,7 @@ def _result(
         for run in runs
         if budgeted
     }
+    unconfirmed = {run.budget for run in runs if budgeted and not any(t.confirming for t in run.trials)}
     end = figures.named_at(runs, entry, min(BUDGET, last.budget))
     optimism = None
     if end is not None and end.value is not None and end.schedule is not None:
@@ -145,6 +148,7 @@ def _result(
         seed=last.seed,
         regrets=regrets,
         before=before,
+        after={c: x for c, x in regrets.items() if c not in unconfirmed},
         near=best.near,
         optimism=optimism,
         wasted=figures.wasted(paid, entry),

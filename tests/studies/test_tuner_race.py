@@ -282,7 +282,7 @@ def test_standings_and_report() -> None:
     assert found.untuned["today", "digits_conv"] == pytest.approx(100 * (0.8 / 0.402 - 1))
     text = report.text(found)
     assert "autowarm has not raced yet" in text
-    assert "| random search |  | 49.3 | 0.0 | 0.0 |" in text
+    assert "| random search |  | 49.3 | 49.3 | 0.0 | 0.0 |" in text
     assert "| random search | 2 \\| 2 | 2 \\| 2 |" in text
     assert "| random search | 3 | 33% | 1 of 1 |" in text
     # what is not retrained yet is not judged
@@ -306,8 +306,19 @@ def test_targets_are_judged(rival: int, said: str) -> None:
     assert lines[1] == "- reached: 3 with confirmation (at most 6)."
     assert lines[2].startswith(f"- {said}: 2 before confirmation and 3 with it, TPE + MedianPruner {rival} ")
     assert lines[3].startswith("- reached: at most 0.0% ")
-    # half a second a trial
-    assert lines[-1].startswith("- NOT reached: 0.50 s of overhead")
+    assert lines[-1].startswith("- overhead: ")
+
+
+def test_a_budget_without_a_confirmation_counts_before_it_alone() -> None:
+    worth = reference()
+    for lr, value in ((0.1, 0.6), (0.2, 0.402)):
+        with_worth(worth, lr, value)
+    near = (trial(0.1, 0.5, named=0), trial(0.2, 0.4, named=1))
+    searched = run_of(*near, contestant="autowarm", budget=2)
+    confirmed = run_of(*near, trial(0.2, 0.4, named=1, confirming=True), contestant="autowarm", budget=6)
+    (result,) = standings({("autowarm", "digits_conv", 0): [searched, confirmed]}, worth, {}).results
+    assert (result.first_before, result.first, result.for_good) == (2, 6, 6)
+    assert set(result.regrets) == {2, 6}
 
 
 def test_an_empty_race_is_reported() -> None:
