@@ -152,14 +152,14 @@ class TrialRecord:
         version = data.get("record_version")
         if version != RECORD_VERSION:
             raise RecordError(f"record version {version!r}, this autowarm reads {RECORD_VERSION}: update autowarm")
-        known = {f.name for f in fields(cls)}
-        kept = {k: v for k, v in data.items() if k in known}
+        kept = {k: v for k, v in data.items() if k in _FIELDS}
         try:
             schedule = kept.get("schedule")
             kept["schedule"] = Schedule.from_dict(schedule) if schedule is not None else None
             for name in _CURVES:
-                points = kept.get(name, ())
-                kept[name] = tuple((int(s), math.nan if v is None else float(v)) for s, v in points)
+                if points := kept.get(name, ()):
+                    points = tuple((int(s), math.nan if v is None else float(v)) for s, v in points)
+                kept[name] = tuple(points)
             for name in ("dataset_size", "batch_size"):
                 kept.setdefault(name, None)
             record = cls(**kept)
@@ -167,6 +167,9 @@ class TrialRecord:
             raise RecordError(f"not a trial record: {e}") from None
         _check_kinds(record)
         return record
+
+
+_FIELDS = frozenset(f.name for f in fields(TrialRecord))
 
 
 def _check_kinds(record: TrialRecord) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import TypeAlias
 
 from autowarm.errors import RecordError, ScheduleError
@@ -100,16 +101,6 @@ def plainness(record: TrialRecord) -> tuple[float, float]:
     )
 
 
-def quality(record: TrialRecord) -> tuple[float, float, float]:
-    """Return a sort key, best first: the value by mode; of exact ties the shorter warmup, then the lower lr.
-
-    Args:
-        record: one for which `has_value` holds.
-    """
-    value = record.value if record.value is not None else math.inf
-    return (value if record.mode == "min" else -value, *plainness(record))
-
-
 def ranked(records: Iterable[TrialRecord], horizon: Horizon | None = None) -> list[TrialRecord]:
     """Return the COMPLETE `search` records of a horizon, best first.
 
@@ -127,7 +118,27 @@ def ranked(records: Iterable[TrialRecord], horizon: Horizon | None = None) -> li
     horizon = target_horizon(records) if horizon is None else horizon
     found = [r for r in records if r.role == "search" and r.horizon == horizon and has_value(r)]
     check_one_metric(found)
-    return sorted(found, key=quality)
+    return best_first(found)
+
+
+def best_first(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """Return records in the order of their values, by mode; of exact ties the shorter warmup first, then the lower lr.
+
+    Args:
+        records: for which `has_value` holds, of one metric.
+    """
+    order = sorted(records, key=_signed)
+    # a warmup in steps takes longer to tell than a value, and of a hundred thousand few tie
+    return [r for _, tied in groupby(order, key=_signed) for r in _plainest_first(list(tied))]
+
+
+def _signed(record: TrialRecord) -> float:
+    assert record.value is not None  # noqa: S101 - it has one
+    return record.value if record.mode == "min" else -record.value
+
+
+def _plainest_first(tied: list[TrialRecord]) -> list[TrialRecord]:
+    return sorted(tied, key=plainness) if len(tied) > 1 else tied
 
 
 def check_one_metric(records: Sequence[TrialRecord]) -> None:

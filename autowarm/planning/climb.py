@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from autowarm.analysis.best import has_value, quality, warmup_share
+from autowarm.analysis.best import best_first, has_value, warmup_share
 from autowarm.errors import ScheduleError
 from autowarm.planning.decay_priors import PREFERENCE, reference_decay, with_decay, with_peak
 from autowarm.record import TrialRecord
@@ -38,7 +38,7 @@ def different(records: Iterable[TrialRecord]) -> list[TrialRecord]:
         records: search trials of one horizon.
     """
     found: list[TrialRecord] = []
-    for record in sorted((r for r in records if has_value(r) and r.schedule is not None), key=quality):
+    for record in best_first(r for r in records if has_value(r) and r.schedule is not None):
         if not any(_alike(record, other) for other in found):
             found.append(record)
     return found

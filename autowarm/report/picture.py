@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from autowarm.analysis.answer import answer_of
-from autowarm.analysis.best import Horizon, has_value, horizon_order, horizon_words, quality
+from autowarm.analysis.best import Horizon, best_first, has_value, horizon_order, horizon_words
 from autowarm.errors import ScheduleError, SettingsError
 from autowarm.record import OUTCOMES, TrialRecord
 
@@ -133,7 +133,8 @@ def panel_of(records: Sequence[TrialRecord], horizon: Horizon) -> Panel:
     answer = answer_of(here, horizon)
     best = answer.record if answer is not None else None
     # those with a value last, the better the later, and the answer at the very end
-    search.sort(key=lambda r: (r is best, has_value(r), tuple(-x for x in quality(r)) if has_value(r) else ()))
+    ended = [r for r in reversed(best_first(r for r in search if has_value(r))) if r is not best]
+    search = [*(r for r in search if not has_value(r)), *ended, *(r for r in search if r is best)]
     if len(search) > MAX_LINES:
         kept = [search[i] for i in np.linspace(0, len(search) - 1, MAX_LINES).round().astype(int)]
     else:
