@@ -143,6 +143,17 @@ def best_known(worth: Worth, entry: Entry, named: Iterable[Key]) -> Best:
     return Best(winner, value + further[winner], sd, named_by_contestant=True)
 
 
+def best_named(worth: Worth, entry: Entry, named: Iterable[Key]) -> Best:
+    """Return the best of the schedules that somebody named, where nothing else is known of a job.
+
+    It was chosen for its luck on the evaluation seeds, too, so regrets against it are the larger for it.
+    """
+    means = {key: mean_worth(worth, entry, key, EVALUATION_SEEDS) for key in named}
+    key = min(means, key=lambda key: (means[key], key))
+    sd = statistics.stdev(min(worth[entry.name, key, seed], entry.useless) for seed in EVALUATION_SEEDS)
+    return Best(key, means[key], sd, named_by_contestant=True)
+
+
 def named_after(run: Run, entry: Entry, equivalents: float, *, search_only: bool = False) -> Trial | None:
     """Return the trial whose schedule was named when so many full-run equivalents were spent; None: none yet.
 
@@ -215,7 +226,7 @@ def untuned(entry: Entry) -> dict[str, Key]:
     return {
         "today": key_of(entry.today),
         "rule_of_thumb": key_of(rule_of_thumb(entry)),
-        "schedulefree": "schedulefree",
+        **({"schedulefree": "schedulefree"} if entry.swept else {}),
     }
 
 

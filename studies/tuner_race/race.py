@@ -1,6 +1,7 @@
 """Races tuners at equal cost, on the same jobs with the same seeds; goes on where it was stopped.
 
     python studies/tuner_race/race.py [--jobs ...] [--contestants ...] [--seeds N] [--workers 2]
+    python studies/tuner_race/race.py --extra    # a real pretrained model, beside the race: two contestants, two seeds
 
 Cost is training steps and a third of the validation batches; the unit is one full run with its 20 validations. What a
 contestant names after so many units is trained again on seeds that no search has seen, and its regret is against the
@@ -18,7 +19,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +31,11 @@ sys.path.insert(0, str(HERE.parents[1]))
 from studies.tuner_race import figures, store  # noqa: E402 - found by the line above
 from studies.tuner_race.contestants.run import Run  # noqa: E402
 from studies.tuner_race.entries import (  # noqa: E402
+    ALL,
     BUDGET,
     ENTRIES,
     EVALUATION_SEEDS,
+    EXTRAS,
     FURTHER_SEEDS,
     SELECTION_SEEDS,
     SWEEP_SEED,
@@ -50,6 +53,9 @@ CONTESTANTS: dict[str, tuple[float, ...]] = {
     "asha": (BUDGET,),
     "autowarm": (1.5, 2, 3, 4, 6, 10, BUDGET),
 }
+# of the jobs beside the race, and how many seeds those have
+EXTRA_CONTESTANTS: dict[str, tuple[float, ...]] = {"tpe_median": (BUDGET,), "autowarm": (2, 6)}
+EXTRA_SEEDS = 2
 # trials of at most so many equivalents are finished to see what was stopped
 FINISHED_BUDGET = BUDGET
 
@@ -76,7 +82,7 @@ def quiet() -> None:
 
 def run(contestant: str, job: str, seed: int, budget: float) -> dict[str, Any]:
     """Let a contestant search."""
-    entry = ENTRIES[job]
+    entry = ALL[job]
     if contestant == "autowarm":
         from studies.tuner_race.contestants.autowarm_tune import run_autowarm
 
@@ -95,7 +101,7 @@ def evaluate(job: str, key: figures.Key, seed: int) -> dict[str, Any]:
     from studies.tuner_race.fitting import evaluate as evaluated
 
     schedule = key if key == "schedulefree" else json.loads(key)
-    return _kept(job, key, seed, evaluated(ENTRIES[job], schedule, seed))
+    return _kept(job, key, seed, evaluated(ALL[job], schedule, seed))
 
 
 def finish(job: str, key: figures.Key, seed: int, contestant: str) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def finish(job: str, key: figures.Key, seed: int, contestant: str) -> dict[str, 
 
     if contestant == "autowarm":  # trains the job as it is
         return evaluate(job, key, seed)
-    return _kept(job, key, seed, search_fit(ENTRIES[job], Schedule.from_dict(json.loads(key)), seed, Meter()))
+    return _kept(job, key, seed, search_fit(ALL[job], Schedule.from_dict(json.loads(key)), seed, Meter()))
 
 
 def _kept(job: str, key: figures.Key, seed: int, value: float) -> dict[str, Any]:
@@ -167,6 +173,10 @@ class Race:
             for e in self.entries
             for seed in (*EVALUATION_SEEDS, *FURTHER_SEEDS)
         )
+        self.untuned()
+
+    def untuned(self) -> None:
+        """Train what costs nothing to name."""
         self.evaluate(
             (e.name, key, seed)
             for e in self.entries
@@ -174,14 +184,14 @@ class Race:
             for seed in EVALUATION_SEEDS
         )
 
-    def search(self, contestants: Sequence[str], seed: int) -> None:
-        """Let every contestant search with a seed."""
+    def search(self, contestants: Mapping[str, Sequence[float]], seed: int) -> None:
+        """Let every contestant search with a seed, and with each of its budgets."""
         done = {r.key for r in runs_in(RUNS)}
         todo = [
             (contestant, e.name, seed, budget)
-            for contestant in contestants
+            for contestant, budgets in contestants.items()
             for e in self.entries
-            for budget in CONTESTANTS[contestant]
+            for budget in budgets
         ]
         self.do(
             Task(f"run {' '.join(map(str, key))}", run, key, RUNS)
@@ -201,6 +211,7 @@ class Race:
         self.evaluate(
             (e.name, key, seed)
             for e in self.entries
+            if e.swept
             for key in figures.challengers(worth, e, named[e.name])
             for seed in FURTHER_SEEDS
         )
@@ -210,7 +221,7 @@ class Race:
         done = worth_in(FINISHED)
         todo = []
         for r in runs_in(RUNS):
-            entry = ENTRIES[r.job]
+            entry = ALL[r.job]
             if r.contestant not in contestants or r.seed != seed or entry not in self.entries:
                 continue
             todo += [
@@ -243,6 +254,7 @@ def main() -> None:
     parser.add_argument(
         "--finish", type=int, default=1, help="seeds whose stopped trials are finished to judge pruning"
     )
+    parser.add_argument("--extra", action="store_true", help="race on what is beside the race instead")
     parser.add_argument("--table", action="store_true", help="write the table and the picture, and train nothing")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -251,16 +263,30 @@ def main() -> None:
     if not args.table:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(args.workers, mp_context=context, initializer=quiet) as pool:
-            race = Race([ENTRIES[name] for name in args.jobs], pool)
-            race.reference()
-            for seed in range(args.seeds):
-                race.search(args.contestants, seed)
-                race.judge()
-                _write()
-            for seed in range(args.finish):
-                race.finish(args.contestants, seed)
-                _write()
+            if args.extra:
+                _race_extras(Race(list(EXTRAS.values()), pool))
+            else:
+                _race(Race([ENTRIES[name] for name in args.jobs], pool), args)
     _write()
+
+
+def _race(race: Race, args: argparse.Namespace) -> None:
+    race.reference()
+    for seed in range(args.seeds):
+        race.search({name: CONTESTANTS[name] for name in args.contestants}, seed)
+        race.judge()
+        _write()
+    for seed in range(args.finish):
+        race.finish(args.contestants, seed)
+        _write()
+
+
+def _race_extras(race: Race) -> None:
+    race.untuned()
+    for seed in range(EXTRA_SEEDS):
+        race.search(EXTRA_CONTESTANTS, seed)
+        race.judge()
+        _write()
 
 
 def _write() -> None:

@@ -86,7 +86,10 @@ class Standings:
 
 
 def standings(
-    runs: Mapping[tuple[str, str, int], Sequence[Run]], worth: Worth, finished: Mapping[tuple[str, Key, int], float]
+    runs: Mapping[tuple[str, str, int], Sequence[Run]],
+    worth: Worth,
+    finished: Mapping[tuple[str, Key, int], float],
+    entries: Iterable[Entry] = tuple(ENTRIES.values()),
 ) -> Standings:
     """Judge what there is; a run whose schedules are not all retrained yet is left out.
 
@@ -94,15 +97,17 @@ def standings(
         runs: by (contestant, job, seed).
         worth: what the retrainings ended with.
         finished: what stopped trials ended with when they were finished.
+        entries: the jobs.
     """
     found = Standings()
-    for entry in ENTRIES.values():
+    for entry in entries:
         here = {key: rs for key, rs in runs.items() if key[1] == entry.name}
         judged = {key: rs for key, rs in here.items() if _retrained(worth, entry, figures.named_keys(rs, entry))}
         untuned = figures.untuned(entry)
         try:
             named = {k for rs in judged.values() for k in figures.named_keys(rs, entry)}
-            best = figures.best_known(worth, entry, [*named, *untuned.values()])
+            known = figures.best_known if entry.swept else figures.best_named
+            best = known(worth, entry, [*named, *untuned.values()])
             for name, key in untuned.items():
                 value = figures.mean_worth(worth, entry, key, EVALUATION_SEEDS)
                 found.untuned[name, entry.name] = best.regret(value)

@@ -24,6 +24,7 @@ from studies.tuner_race.entries import (
     BUDGET,
     ENTRIES,
     EVALUATION_SEEDS,
+    EXTRAS,
     FURTHER_SEEDS,
     SELECTION_SEEDS,
     SPACE,
@@ -319,6 +320,34 @@ def test_a_budget_without_a_confirmation_counts_before_it_alone() -> None:
     (result,) = standings({("autowarm", "digits_conv", 0): [searched, confirmed]}, worth, {}).results
     assert (result.first_before, result.first, result.for_good) == (2, 6, 6)
     assert set(result.regrets) == {2, 6}
+
+
+def test_what_is_beside_the_race_is_judged_by_the_best_that_was_named() -> None:
+    entry = EXTRAS["headlines_minilm"]
+    assert not set(EXTRAS) & set(ENTRIES)
+    worth = {(entry.name, key, seed): 0.9 for key in figures.untuned(entry).values() for seed in EVALUATION_SEEDS}
+    for lr, value in ((0.1, 0.6), (0.2, 0.3)):
+        worth |= {(entry.name, key_of(schedule(lr)), seed): value + seed / 1e6 for seed in EVALUATION_SEEDS}
+    steps = dataclasses.replace(trial(0.1, 0.6, named=0), steps=60, val_batches=20)
+    run = Run(
+        "tpe_median",
+        entry.name,
+        0,
+        2,
+        (steps, dataclasses.replace(steps, schedule=schedule(0.2).to_dict(), named=1)),
+        1.0,
+    )
+    runs = {("tpe_median", entry.name, 0): [run]}
+    assert standings(runs, worth, {}).results == []
+    found = standings(runs, worth, {}, EXTRAS.values())
+    (result,) = found.results
+    assert found.best[entry.name].key == key_of(schedule(0.2))
+    assert result.regrets[1] == pytest.approx(100 * 0.3 / (0.3 + 912e-6))
+    assert result.regrets[2] == pytest.approx(0)
+    assert result.first == 2
+    said = report.text(Standings(), found).split("## Beside the race")[1]
+    assert "headlines_minilm" in said
+    assert "1 seed," in said
 
 
 def test_an_empty_race_is_reported() -> None:
