@@ -35,8 +35,8 @@ examples: .venv-examples/ready  ## what the studies of other people's modules ru
 race: .venv-race/ready  ## race autowarm against other tuners (about 3 hours on 2 cores; goes on where it was stopped)
 	OMP_NUM_THREADS=1 .venv-race/bin/python studies/tuner_race/race.py --workers 2
 
-test: .venv/ready  ## the fast tests
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+test: .venv/ready  ## the fast tests, two at once with a thread each
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu"
 
 test-all: .venv/ready .venv-examples/ready  ## every test this machine can run
 	$(BIN)/python -m pytest -q
