@@ -109,6 +109,11 @@ class Best:
     named_by_contestant: bool
 
     @property
+    def initial_lr(self) -> float:
+        """Its peak; 0 where it is none of ours."""
+        return float(json.loads(self.key)["initial_lr"]) if self.key.startswith("{") else 0.0
+
+    @property
     def words(self) -> str:
         """The schedule in words."""
         return str(Schedule.from_dict(json.loads(self.key))) if self.key.startswith("{") else self.key
@@ -252,20 +257,21 @@ def equivalents_to_near_best(regrets: Mapping[float, float], near: float) -> tup
     return first, for_good
 
 
-def wasted(run: Run, entry: Entry) -> float:
+def wasted(run: Run, entry: Entry, best: Best) -> float:
     """Return the share of a run's steps that went into trials that diverged.
 
     Such a trial was stopped for it, ended with a metric that is no number, or ran to its end and is useless.
     """
     steps = sum(t.steps for t in run.trials)
-    return sum(t.steps for t in run.trials if diverged(t, entry)) / steps
+    return sum(t.steps for t in run.trials if diverged(t, entry, best)) / steps
 
 
-def diverged(trial: Trial, entry: Entry) -> bool:
-    """Tell whether a trial diverged."""
+def diverged(trial: Trial, entry: Entry, best: Best) -> bool:
+    """Tell whether a trial diverged: not one that is useless since its peak is too low to get anywhere."""
     if trial.outcome == "DIVERGED" or trial.value is None:
         return trial.outcome != "FAILED"
-    return trial.outcome == "COMPLETE" and trial.value >= entry.useless
+    too_high = trial.schedule is not None and trial.schedule["initial_lr"] > best.initial_lr
+    return trial.outcome == "COMPLETE" and trial.value >= entry.useless and too_high
 
 
 def within(run: Run, entry: Entry, equivalents: float) -> Run:

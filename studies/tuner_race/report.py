@@ -42,9 +42,10 @@ two others: nothing is held out."""
 _NOTES = f"""\
 Of the first {BUDGET} equivalents. *Eventual winner stopped*: stopped trials were finished afterwards, on the seed of
 their search (of the searches counted, all of them); the winner is whichever trial would have ended best of all that
-were begun. *Diverged*: stopped for it, ended without a number, or ran to the end and is no better than the untrained
-net or the best constant answer. *Optimism*: the retrained value of the schedule named in the end less the value it was
-found with, in percent of the best known. *Overhead*: wall time in which nothing trained."""
+were begun. *Diverged*: stopped for it, ended without a number, or ran to the end, with a peak above that of the best
+known, and is no better than the untrained net or the best constant answer. *Optimism*: the retrained value of the
+schedule named in the end less the value it was found with, in percent of the best known. *Overhead*: wall time in which
+nothing trained."""
 
 
 _BESIDE = """\
@@ -118,7 +119,14 @@ def _targets(found: Standings) -> list[str]:
             before <= 3, f"{_cell(before)} equivalents to name a near-best schedule before confirmation (at most 3)"
         ),
         _verdict(after <= 6, f"{_cell(after)} with confirmation (at most 6)"),
-        _against(before, after, median_pruner),
+        _against("", before, after, median_pruner, lambda r: r.first),
+        _against(
+            "for good ",
+            median(r.for_good_before for r in tuned),
+            median(r.for_good for r in tuned),
+            median_pruner,
+            lambda r: r.for_good,
+        ),
         _verdict(
             wasted <= 0.03,
             f"at most {wasted:.1%} of a search's steps in trials that diverge, on digits_conv (at most 3 %)",
@@ -137,11 +145,12 @@ def _targets(found: Standings) -> list[str]:
     return lines
 
 
-def _against(before: float, after: float, rival: Sequence[Result]) -> str:
+def _against(name: str, before: float, after: float, rival: Sequence[Result], figure: Callable[[Result], float]) -> str:
     if not rival:
         return "- not measured: TPE + MedianPruner has not raced yet."
-    theirs, most = median(r.first for r in rival), max(max(r.regrets) for r in rival)
-    words = f"{_cell(before)} before confirmation and {_cell(after)} with it, TPE + MedianPruner {_cell(theirs, most)}"
+    theirs, most = median(figure(r) for r in rival), max(max(r.regrets) for r in rival)
+    words = f"{name}{_cell(before)} before confirmation and {_cell(after)} with it, TPE + MedianPruner "
+    words += _cell(theirs, most)
     # one that never got there says only that it is more
     return _verdict(before <= min(theirs, most) / 10, f"{words} (at most a tenth of it)")
 
@@ -182,7 +191,7 @@ def _near_best(found: Standings) -> str:
         rows.append([NAMES[contestant], *_pairs(found, contestant, jobs, lambda r: (r.first, r.for_good))])
         if any(r.before for r in found.of(contestant)):
             name = f"{NAMES[contestant]}, before confirmation"
-            rows.append([name, *_pairs(found, contestant, jobs, lambda r: (r.first_before,))])
+            rows.append([name, *_pairs(found, contestant, jobs, lambda r: (r.first_before, r.for_good_before))])
     return _table(["contestant", "all jobs", *jobs], rows)
 
 

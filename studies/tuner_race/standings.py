@@ -60,6 +60,11 @@ class Result:
         """As `first`, before confirmation."""
         return figures.equivalents_to_near_best(self.before, self.near)[0]
 
+    @property
+    def for_good_before(self) -> float:
+        """As `for_good`, before confirmation."""
+        return figures.equivalents_to_near_best(self.before, self.near)[1]
+
 
 @dataclass(frozen=True)
 class Standings:
@@ -156,7 +161,7 @@ def _result(
         after={c: x for c, x in regrets.items() if c not in unconfirmed},
         near=best.near,
         optimism=optimism,
-        wasted=figures.wasted(paid, entry),
+        wasted=figures.wasted(paid, entry, best),
         killed=min(ends)[1] if ends else None,
         top_stopped=_share_stopped(ends) if ends else None,
         overhead=last.overhead / len(last.trials),

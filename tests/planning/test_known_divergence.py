@@ -43,3 +43,24 @@ def test_only_searches_that_diverged_are_known(make_record: Callable[..., TrialR
         make_record(),
     ]
     assert diverged(records) == [Diverged(records[0].schedule or schedule(1, 0), 100, 15)]
+
+
+def curve(first: float, last: float) -> tuple[tuple[int, float], ...]:
+    return tuple((i, first + (last - first) * i / 10) for i in range(11))
+
+
+def test_what_broke_down_above_the_best_is_known_as_well(make_record: Callable[..., TrialRecord]) -> None:
+    best = make_record(trial=0, lr=0.1, value=0.5, steps=100, train_curve=curve(2.3, 0.5))
+    dead = make_record(trial=1, lr=0.4, value=2.3, steps=100, train_curve=curve(2.3, 2.299))
+    slow = make_record(trial=2, lr=1e-4, value=2.3, steps=100, train_curve=curve(2.3, 2.299))
+    behind = make_record(trial=3, lr=0.3, value=1.5, steps=100, train_curve=curve(2.3, 1.5))
+    assert [d.schedule for d in diverged([best, dead, slow, behind])] == [dead.schedule]
+    assert diverged([dead, slow]) == [], "nothing is known to learn"
+
+
+def test_runs_that_tell_no_losses_have_not_broken_down(make_record: Callable[..., TrialRecord]) -> None:
+    best = make_record(trial=0, lr=0.1, value=0.5, steps=100, train_curve=curve(2.3, 0.5))
+    silent = make_record(trial=1, lr=0.4, value=2.3, steps=100)
+    assert diverged([best, silent]) == []
+    elsewhere = make_record(trial=1, lr=0.4, value=2.3, steps=50, total_steps=50, train_curve=curve(2.3, 2.3))
+    assert diverged([best, elsewhere]) == [], "values of different horizons do not compare"

@@ -241,15 +241,17 @@ def test_steps_of_diverged_trials_are_wasted() -> None:
     fine, stopped_early = trial(0.1, 0.5), trial(0.2, 2.5, share=0.1)
     no_number, useless = trial(0.3, None, share=0.5), trial(0.4, 2.303)
     guarded = trial(0.5, 1.9, share=0.2, outcome="DIVERGED")
-    assert [figures.diverged(t, DIGITS) for t in (fine, stopped_early, no_number, useless, guarded)] == [
+    best, slow = figures.Best(key_of(schedule(0.1)), 0.4, 0.01, named_by_contestant=False), trial(0.001, 2.303)
+    assert [figures.diverged(t, DIGITS, best) for t in (fine, stopped_early, no_number, useless, guarded, slow)] == [
         False,
         False,  # a net that has hardly been trained is no better yet
         True,
         True,
         True,
+        False,  # too low a peak to get anywhere
     ]
     run = run_of(fine, stopped_early, no_number, useless, guarded)
-    assert figures.wasted(run, DIGITS) == pytest.approx((150 + 300 + 60) / (300 + 30 + 150 + 300 + 60))
+    assert figures.wasted(run, DIGITS, best) == pytest.approx((150 + 300 + 60) / (300 + 30 + 150 + 300 + 60))
 
 
 def test_eventual_winner_is_the_one_that_would_have_ended_best() -> None:
@@ -306,7 +308,8 @@ def test_targets_are_judged(rival: int, said: str) -> None:
     assert lines[0] == "- reached: 2 equivalents to name a near-best schedule before confirmation (at most 3)."
     assert lines[1] == "- reached: 3 with confirmation (at most 6)."
     assert lines[2].startswith(f"- {said}: 2 before confirmation and 3 with it, TPE + MedianPruner {rival} ")
-    assert lines[3].startswith("- reached: at most 0.0% ")
+    assert lines[3].startswith(f"- {said}: for good 2 before confirmation and 3 with it, TPE + MedianPruner {rival} ")
+    assert lines[4].startswith("- reached: at most 0.0% ")
     assert lines[-1].startswith("- overhead: ")
 
 
