@@ -1,0 +1,238 @@
+"""The schedule for a training that nobody ran: initial_lr, warmup and decay for its steps, its dataset, its batch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autowarm.analysis.cells import cells_of, horizon_logs, usable
+from autowarm.analysis.decay_peaks import log_lr
+from autowarm.analysis.estimate import Estimate
+from autowarm.analysis.runs import Runs
+from autowarm.analysis.scaling import NAMES, Z95, Scaling, scaling
+from autowarm.analysis.warmup_choice import WarmupChoice, less_what_is_known, shortest_share
+from autowarm.errors import RecordError, SettingsError
+
+Floats = NDArray[np.float64]
+
+# Beyond this factor over what was seen, an extrapolation is far.
+_FAR = 4.0
+# Runs whose lr, over the best of their horizon, is within this of the recommended one tell of its warmup (in ln lr) ...
+_ALIKE = math.log(2)
+# ... and those above it up to this, of the failures to keep away from.
+_ABOVE = math.log(3)
+# So many of them, those of the nearest horizons first.
+_NEAREST = 150
+# Without any known warmup.
+_HABIT = 0.1
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A schedule for a budget, and how far it can be relied upon.
+
+    Attributes:
+        total_steps: the budget.
+        dataset_size: asked for, or of the runs; NaN where unknown; so is `batch_size`.
+        initial_lr: `value` is the one to use, see `shaded`; `low` and `high` are the 90 % band of the best one.
+        warmup_ratio: the shortest share within noise of the best; `low` to `high` are those that are as good.
+        warmup_steps: the same in optimizer steps.
+        decay: that the lr goes with; "" where unknown.
+        far: whether the budget is far beyond the runs.
+        factor: how many times it is beyond them, 1 inside.
+        notes: sentences about what it rests on.
+    """
+
+    total_steps: int
+    dataset_size: float
+    batch_size: float
+    initial_lr: Estimate
+    warmup_ratio: Estimate
+    warmup_steps: int
+    decay: str
+    far: bool
+    factor: float
+    notes: tuple[str, ...]
+
+    def sentences(self) -> list[str]:
+        """Say what to use, how sure that is, and why."""
+        lr, warmup = self.initial_lr, self.warmup_ratio
+        with_decay = f", decay {self.decay}" if self.decay else ""
+        return [
+            f"For {self.total_steps:,} steps: initial_lr {lr.value:.2g}, warmup {warmup.value:.1%} of the steps "
+            f"({self.warmup_steps:,}){with_decay}.",
+            f"The best initial_lr lies between {lr.low:.2g} and {lr.high:.2g} (90 %); the one to use is on the low "
+            "side, as twice too high costs more than half.",
+            *self.notes,
+        ]
+
+
+def shaded(mean: Floats, sd: Floats) -> Floats:
+    """Return the ln lr to use where ln lr* is normal with a mean and a standard deviation: mean - min(sd^2, .6 sd).
+
+    A lr that is off by u = ln(lr / lr*) costs about exp(2u) - 1 - 2u: twice too high costs 2.5 times what half does
+    (2.6 was measured). With ln lr* ~ N(m, s^2), ln lr = d has the expected cost exp(2(d - m) + 2 s^2) - 1 - 2(d - m),
+    least at d = m - s^2: a lr 9 % below the median at s = .3, 22 % at s = .5.
+
+    Farther out the cost grows less steeply than that: of language models the medians are .91, .32, .84, 3.9 % at a
+    quarter, half, twice and four times the best lr. With powers drawn through those, the least expected cost,
+    integrated numerically, is at m - .09, .23, .40, .67, 1.18 for s = .3, .5, .7, 1, 1.5: up to s = .5 as above, then
+    about .6 s, which costs at most 3 % more than the least.
+    """
+    return mean - np.minimum(sd**2, 0.6 * sd)
+
+
+def lr_band(
+    law: Scaling, total_steps: Floats, dataset_size: float | None = None, batch_size: float | None = None
+) -> tuple[Floats, Floats, Floats]:
+    """Return the lr to use and the 90 % band of the best lr over many numbers of steps, each of shape (n,).
+
+    Args:
+        law: see `scaling`.
+        total_steps: of shape (n,), positive.
+        dataset_size: the runs' own by default.
+        batch_size: likewise.
+    """
+    at = np.column_stack(
+        [np.log(total_steps), *(np.full(len(total_steps), _log(v)) for v in (dataset_size, batch_size))]
+    )
+    mean, sd = law.predict(at)
+    return np.exp(shaded(mean, sd)), np.exp(mean - Z95 * sd), np.exp(mean + Z95 * sd)
+
+
+def recommend(
+    runs: Runs, total_steps: float, dataset_size: float | None = None, batch_size: float | None = None
+) -> Recommendation:
+    """Return the schedule to use for a budget, from runs of other budgets.
+
+    Args:
+        runs: any; see `scaling` for what they are read for.
+        total_steps: of the training to come, positive.
+        dataset_size: its training examples; by default those of the runs (in the middle, where they differ).
+        batch_size: examples of an optimizer step; likewise.
+
+    Raises:
+        SettingsError: an argument is not a positive number.
+        RecordError: no run ended with a value.
+    """
+    asked = dict(zip(NAMES, (total_steps, dataset_size, batch_size), strict=True))
+    for name, value in asked.items():
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise SettingsError(f"{name} must be a positive number, got {value}")
+    n_runs, runs = len(runs), usable(runs)
+    law = scaling(runs)
+    if law is None:
+        raise RecordError(
+            f"nothing to recommend from: of {n_runs} runs, none ended with a value and did not fail. "
+            "Run some with a lower initial_lr first"
+        )
+    at = np.array([_log(value) for value in asked.values()])
+    at = np.where(np.isfinite(at), at, law.centre)
+    mean, sd = law.predict(at[None])
+    used = float(shaded(mean, sd)[0])
+    factor, notes = _extrapolation(law, asked)
+    tried = np.exp(log_lr(runs, law.decay))
+    if not tried.min() <= math.exp(used) <= tried.max():
+        notes.append(f"No run had such an initial_lr: they are between {tried.min():.2g} and {tried.max():.2g}.")
+    notes.append(_basis(law))
+    choice = choose_warmup(runs, law, at, used - float(mean[0]))
+    notes.append(_warmup_words(choice))
+    share = Estimate(_HABIT, 0.0, 1.0) if choice is None else choice.share
+    steps = max(round(total_steps), 1)
+    return Recommendation(
+        total_steps=steps,
+        dataset_size=_or_nan(at[1]),
+        batch_size=_or_nan(at[2]),
+        initial_lr=Estimate(math.exp(used), *(math.exp(mean[0] + s * Z95 * sd[0]) for s in (-1, 1))),
+        warmup_ratio=share,
+        warmup_steps=min(round(share.value * steps), steps - 1),
+        decay=law.decay,
+        far=factor > _FAR,
+        factor=factor,
+        notes=tuple(notes),
+    )
+
+
+def choose_warmup(runs: Runs, law: Scaling, at: Floats, off: float) -> WarmupChoice | None:
+    """Return the shortest warmup within noise near a learning rate, in the runs nearest to a horizon.
+
+    Args:
+        runs: usable ones that `law` is of, or some of them.
+        law: tells which lr of another horizon is as high as one of this.
+        at: ln of (total_steps, dataset_size, batch_size), of shape (3,).
+        off: ln of the lr in mind over the best of its horizon.
+    """
+    rows = np.flatnonzero(np.isfinite(runs.warmup_ratio))
+    z = horizon_logs(runs)
+    above = log_lr(runs, law.decay)[rows] - law.predict(z[rows])[0] - off
+    alike = np.abs(above) <= _ALIKE
+    if np.count_nonzero(alike & runs.ended[rows]) < 2:
+        alike = np.ones(len(rows), dtype=bool)
+    kept = alike | ((above > 0) & (above <= _ABOVE))
+    rows, above, alike = rows[kept], above[kept], alike[kept]
+    if not len(rows):
+        return None
+    distance = np.nansum(np.abs(z[rows] - at), axis=1)
+    if len(rows) > _NEAREST:
+        nearest = np.argpartition(distance, _NEAREST)[:_NEAREST]
+        rows, above, alike = rows[nearest], above[nearest], alike[nearest]
+    label = np.zeros(len(rows), dtype=np.intp)
+    for i, cell in enumerate(cells_of(z[rows])):
+        label[cell] = i
+    failed = runs.failed[rows]
+    besides = np.column_stack([above, above**2, z[rows]])
+    rest = less_what_is_known(runs.badness[rows], besides, ~failed & alike, label)
+    return shortest_share(runs.warmup_ratio[rows], rest, failed, value_too=alike)
+
+
+def _extrapolation(law: Scaling, asked: dict[str, float | None]) -> tuple[float, list[str]]:
+    factor, notes = 1.0, []
+    for power in law.powers:
+        value = asked[power.name]
+        if value is None:
+            continue
+        if math.isnan(power.seen_low):
+            notes.append(f"The runs do not say their {power.name}: yours is not taken into account.")
+            continue
+        beyond = max(value / power.seen_high, power.seen_low / value, 1.0)
+        factor = max(factor, beyond)
+        if beyond > _FAR:
+            notes.append(
+                f"Far extrapolation: {power.name} {value:,.0f} is {beyond:.1f} times beyond the runs "
+                f"({power.seen_low:,.0f} to {power.seen_high:,.0f}). Try it on a shorter training first."
+            )
+        elif beyond > 1:
+            notes.append(
+                f"Extrapolation: {power.name} {value:,.0f} is {beyond:.1f} times beyond the runs "
+                f"({power.seen_low:,.0f} to {power.seen_high:,.0f})."
+            )
+    return factor, notes
+
+
+def _basis(law: Scaling) -> str:
+    runs = sum(h.runs for h in law.horizons)
+    told = [p for p in law.powers if p.from_data]
+    said = f"It rests on {runs:,} runs near the best of {len(law.horizons)} horizons or groups of near ones"
+    if not told:
+        return f"{said}; the exponents are published ones, the runs do not move them."
+    words = ", ".join(f"{p.name}^{p.exponent.value:.2f}" for p in told)
+    return f"{said}; they moved the published exponents to {words}."
+
+
+def _warmup_words(choice: WarmupChoice | None) -> str:
+    if choice is None:
+        return f"The runs do not say their warmup: {_HABIT:.0%} is a habit, not a finding."
+    words = f"The shortest warmup within noise of the best, from {choice.runs} runs near this lr and horizon"
+    longest = f"; up to {choice.share.high:.0%} is as good" if choice.share.high > choice.share.value + 0.01 else ""
+    return f"{words}{longest}. There and just above, {choice.failed:.0%} of the runs failed."
+
+
+def _log(value: float | None) -> float:
+    return math.nan if value is None or math.isnan(value) else math.log(value)
+
+
+def _or_nan(log: float) -> float:
+    return math.exp(log) if math.isfinite(log) else math.nan
