@@ -24,8 +24,8 @@ def log_lr(runs: Runs, decay: str) -> Floats:
     """
     names, label = np.unique(runs.decay, return_inverse=True)
     peaks = np.array([_PEAKS.get(name, 1.0) for name in names.tolist()])
-    x: Floats = np.log(runs.initial_lr)
-    return x + math.log(_PEAKS.get(decay, 1.0)) - np.log(peaks)[label.ravel()]
+    shifts: Floats = math.log(_PEAKS.get(decay, 1.0)) - np.log(peaks)
+    return np.log(runs.initial_lr) + shifts[label.ravel()]
 
 
 def reference_decay(runs: Runs) -> str:

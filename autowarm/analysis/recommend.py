@@ -235,4 +235,5 @@ def _log(value: float | None) -> float:
 
 
 def _or_nan(log: float) -> float:
-    return math.exp(log) if math.isfinite(log) else math.nan
+    # a logarithm and back is not quite the number
+    return round(math.exp(log), 6) if math.isfinite(log) else math.nan

@@ -37,7 +37,7 @@ _FEW = 8
 _FARTHEST = 6.0
 _PLACES = 161
 # A fit that is better than this share of the runs' own spread is luck.
-_FLOOR = 0.05
+_FLOOR = 0.02
 # What a fit needs: a level, a curvature, a place, and one to tell noise by.
 _LEAST = 4
 # How fast it gets unlikely that the best lies beyond the runs: by a factor of e for each of these (in ln lr).
@@ -45,8 +45,20 @@ _BEYOND = 0.7
 # From so many runs on, those off the curve by more than so many standard deviations (of the median run) are outliers.
 _MANY = 12
 _FAR = 4.0
+# The formula is wrong by this share of what it says that a learning rate costs.
+_ERROR = 0.12
+# Fits, each with the outliers drawn in and the weights of the one before.
+_ROUNDS = 3
+_LITTLE = 1e-6
+# Weights add up to so many runs, where there are as many.
+_TRUSTED = 6.0
 # A spread that is so small a share of the values squared is rounding.
 _EXACT = 1e-20
+_EXACT_SPREAD = 1e-10
+# Learning rates this near (in ln lr) are the same.
+_SAME = 1e-6
+# More runs than this tell no more that matters: so many of them are taken, evenly.
+_PLENTY = 4096
 _TINY = 1e-300
 
 
@@ -152,7 +164,9 @@ def response(x: Floats, badness: Floats, failed: Flags, besides: Floats) -> Resp
     edge = failure_edge(x, failed)
     guess = likely_best(x, badness, failed)
     near = _near(x[~failed], guess)
-    x, badness, besides = x[~failed][near], badness[~failed][near], besides[~failed][near]
+    rows = np.flatnonzero(~failed)[near]
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _PLENTY)).astype(np.intp)]
+    x, badness, besides = x[rows], badness[rows], besides[rows]
     lowest, highest = x.min() - _REACH, min(x.max() + _REACH, max(edge, x.min()))
     places = np.linspace(lowest, highest, _PLACES)
     return _posterior(places, x, badness, besides)
@@ -171,17 +185,30 @@ def _flat(places: Floats, runs: int) -> Response:
 
 def _posterior(places: Floats, x: Floats, badness: Floats, besides: Floats) -> Response:
     n = len(x)
-    if n < _LEAST or badness.min() == badness.max() or x.min() == x.max():
+    # through two learning rates goes a curve with its best anywhere
+    middle = (x > x.min() + _SAME) & (x < x.max() - _SAME)
+    if n < _LEAST or badness.min() == badness.max() or not middle.any():
         return _flat(places, n)
     level, x0 = float(np.median(badness)), float(x.mean())
     kept = besides[:, besides.std(axis=0) > 0][:, : max((n - _LEAST) // 5, 0)]
     beyond = np.maximum(np.maximum(x.min() - places, places - x.max()), 0)
-    first = _Fit(x - x0, badness - level, kept, places - x0, -beyond / _BEYOND)
-    drawn = first.without_outliers()
-    found = first if drawn is None else _Fit(x - x0, drawn, kept, places - x0, -beyond / _BEYOND)
-    if found.noise2 is None:
-        return _flat(places, n)
-    return Response(places, found.weights, found.value + level, found.value_sd, math.sqrt(found.noise2), n)
+    y: Floats
+    y, trust = _without_far_out(badness - level), np.ones(n)
+    for _ in range(_ROUNDS):
+        found = _Fit(x - x0, y, trust, besides=kept, at=places - x0, prior=-beyond / _BEYOND)
+        if found.noise2 is None:
+            return _flat(places, n)
+        noise = math.sqrt(found.noise2)
+        y, trust = found.without_outliers(badness - level), found.trust()
+    return Response(places, found.weights, found.value + level, found.value_sd, noise, n)
+
+
+def _without_far_out(y: Floats) -> Floats:
+    """Return badness with what is far above its quartiles drawn in, for a first fit; as it is where runs are few."""
+    if len(y) < _MANY:
+        return y
+    low, high = np.quantile(y, (0.25, 0.75))
+    return np.minimum(y, high + 3 * (high - low)) if high > low else y
 
 
 class _Fit:
@@ -190,6 +217,7 @@ class _Fit:
     Args:
         u: ln lr, of shape (runs,), about 0.
         y: badness, of shape (runs,), about 0.
+        trust: weight of each run, of shape (runs,), at most 1.
         besides: of shape (runs, columns), taken out of all as straight lines.
         at: candidates of the best u, of shape (places,).
         prior: their log weights beforehand, of shape (places,).
@@ -200,12 +228,14 @@ class _Fit:
     value_sd: float
     noise2: float | None = None
 
-    def __init__(self, u: Floats, y: Floats, besides: Floats, at: Floats, prior: Floats) -> None:
-        n = len(u)
+    def __init__(self, u: Floats, y: Floats, trust: Floats, *, besides: Floats, at: Floats, prior: Floats) -> None:
+        n, root = float(trust.sum()), np.sqrt(trust)
         # every column less what the level and what is besides explain: the rest is fitted one by one
-        base = np.linalg.qr(np.column_stack([np.ones(n), besides - besides.mean(axis=0)]))[0]
+        level = np.column_stack([np.ones(len(u)), besides - trust @ besides / n])
+        base = np.linalg.qr(root[:, None] * level)[0]
         columns = np.column_stack([u, y, *(u**2 / 2 if a == 0 else np.exp(a * u) / a**2 for a in _SHAPES)])
-        means = columns.mean(axis=0)
+        means = trust @ columns / n
+        columns *= root[:, None]
         columns -= base @ (base.T @ columns)
         cross = columns.T @ columns
         total = cross[1, 1]
@@ -218,32 +248,52 @@ class _Fit:
         # the loss at a place is own * (curved column) + line * u + a constant
         own = np.where(straight, 1.0, np.exp(-shape * at))
         line = np.where(straight, -at, -1 / steep)
-        spread = own**2 * cross[curved, curved][:, None] + 2 * own * line * cross[curved, 0][:, None]
-        spread = np.maximum(spread + line**2 * cross[0, 0], _TINY)
-        # a curve that bends the other way has no best: it is as good as none
-        together = np.maximum(own * cross[curved, 1][:, None] + line * cross[0, 1], 0)
+        parts = own**2 * cross[curved, curved][:, None] + line**2 * cross[0, 0]
+        spread = parts + 2 * own * line * cross[curved, 0][:, None]
+        together = own * cross[curved, 1][:, None] + line * cross[0, 1]
+        # a curve that bends the other way has no best, one that is level at all runs is rounding: as good as none
+        together = np.where(spread > _EXACT_SPREAD * parts, np.maximum(together, 0), 0)
+        spread = np.maximum(spread, _EXACT_SPREAD * parts + _TINY)
         curvature = together / spread
         rest = np.maximum(total - curvature * together, 0)
         depth = own * means[curved][:, None] + line * means[0]
         depth = depth + np.where(straight, at**2 / 2, at / steep - 1 / steep**2)
-        degrees = n - base.shape[1] - 1
+        degrees = max(n - base.shape[1] - 1, 1.0)
         logs = prior - 0.5 * (degrees + 1) * np.log(rest + _FLOOR**2 * total)
         weights = np.exp(logs - logs.max())
         weights /= weights.sum()
         best = means[1] - curvature * depth
         self.weights = weights.sum(axis=0)
-        self.noise2 = float((weights * rest).sum()) / max(degrees, 1)
+        self.noise2 = float((weights * rest).sum()) / degrees
         self.value = float((weights * best).sum())
         own_variance = self.noise2 * (1 / n + float((weights * depth**2 / spread).sum()))
         self.value_sd = math.sqrt(own_variance + float((weights * (best - self.value) ** 2).sum()))
         i, j = np.unravel_index(int(np.argmax(logs)), logs.shape)
-        fitted = curvature[i, j] * (own[i, j] * columns[:, i + 2] + line[i, j] * columns[:, 0])
-        self._y, self._residual = y, columns[:, 1] - fitted
+        curve = curvature[i, j] * (own[i, j] * columns[:, i + 2] + line[i, j] * columns[:, 0])
+        self._fitted, self._root = y - (columns[:, 1] - curve) / root, root
+        off, a = u - at[j], _SHAPES[i]
+        self._excess = curvature[i, j] * (off**2 / 2 if a == 0 else (np.exp(a * off) - 1 - a * off) / a**2)
 
-    def without_outliers(self) -> Floats | None:
-        """Return y with what is far off the most likely curve drawn in; None where nothing is, or runs are few."""
-        if self.noise2 is None or len(self._y) < _MANY:
-            return None
-        bound = _FAR * 1.4826 * float(np.median(np.abs(self._residual)))
-        excess = self._residual - np.clip(self._residual, -bound, bound)
-        return self._y - excess if excess.any() else None
+    def without_outliers(self, y: Floats) -> Floats:
+        """Return badness with what is far off the most likely curve drawn in; as it is where runs are few."""
+        if len(y) < _MANY:
+            return y
+        residual = (y - self._fitted) * self._root
+        bound = _FAR * 1.4826 * float(np.median(np.abs(residual)))
+        drawn: Floats = self._fitted + np.clip(residual, -bound, bound) / self._root
+        return drawn
+
+    def trust(self) -> Floats:
+        """Return the weight of each run: the variance of the noise over that and the square of the formula's error.
+
+        Where that leaves too few, noise is taken as larger than it seems: else next to no noise would be no fit.
+        """
+        error2 = (_ERROR * self._excess) ** 2
+        noise2 = max(self.noise2 or 0.0, float(error2.max()) * _LITTLE, _TINY)
+        found: Floats = noise2 / (noise2 + error2)
+        while found.sum() < min(len(error2), _TRUSTED):
+            noise2 *= 2
+            found = noise2 / (noise2 + error2)
+            if noise2 > 100 * error2.max():
+                break
+        return found

@@ -15,7 +15,12 @@ Flags = NDArray[np.bool_]
 
 # Where there are more different shares than this, runs are put together by these edges.
 _DISTINCT = 6
-_EDGES = np.array([0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0])
+_EDGES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
+# ... with fewer runs by these
+_COARSE = (0.0, 0.05, 0.15, 0.3, 1.0)
+_COARSER = (0.0, 0.1, 1.0)
+# Runs for each of the bands there are.
+_WANTED = 10
 # Runs that a share needs to be judged.
 _LEAST = 3
 # More than so many failed runs in all are not few, unless every warmup has as many.
@@ -59,7 +64,7 @@ def shortest_share(
         valued &= value_too
     share, failed, valued = share[known], failed[known], valued[known]
     badness = np.where(failed, 0.0, badness[known])
-    label, names = _labels(share)
+    label, names = _labels(share, int(valued.sum()))
     n = np.bincount(label, valued, len(names))
     lost = np.bincount(label, failed, len(names))
     ended = np.bincount(label, ~failed, len(names))
@@ -87,11 +92,12 @@ def shortest_share(
     )
 
 
-def _labels(share: Floats) -> tuple[NDArray[np.intp], Floats]:
+def _labels(share: Floats, valued: int) -> tuple[NDArray[np.intp], Floats]:
     distinct, label = np.unique(np.round(share, 3), return_inverse=True)
     if len(distinct) <= _DISTINCT:
         return label.ravel(), distinct
-    return np.clip(np.searchsorted(_EDGES, share, side="right") - 1, 0, len(_EDGES) - 2), _EDGES[:-1]
+    edges = next((e for e in (_EDGES, _COARSE) if valued >= _WANTED * (len(e) - 1)), _COARSER)
+    return np.clip(np.searchsorted(edges, share, side="right") - 1, 0, len(edges) - 2), np.array(edges[:-1])
 
 
 def _drawn_in(badness: Floats, valued: Flags) -> Floats:
