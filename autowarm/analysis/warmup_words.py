@@ -1,0 +1,158 @@
+"""What the runs tell of the warmup, in sentences."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from autowarm.analysis.estimate import Estimate
+
+if TYPE_CHECKING:
+    from autowarm.analysis.warmup_need import Cell, WarmupNeed
+
+# Cells with fewer runs are no example.
+_ENOUGH = 5
+
+
+def share_words(low: float, high: float) -> str:
+    """Name a range of warmup.
+
+    >>> share_words(0.0, 0.05), share_words(0.05, 0.15), share_words(0.3, 1.0)
+    ('below 5 %', '5 to 15 %', '30 % or more')
+    """
+    if low <= 0:
+        return f"below {100 * high:.0f} %"
+    return f"{100 * low:.0f} % or more" if high >= 1 else f"{100 * low:.0f} to {100 * high:.0f} %"
+
+
+def need_sentences(need: WarmupNeed) -> list[str]:
+    """Return the verdict first, then what it rests on."""
+    verdict = {True: _it_does, False: _it_does_not, None: _cannot_tell}[need.matters](need)
+    return [*verdict, *_shortest(need), *_costs(need), *_stable(need), *_sensitivity(need)]
+
+
+def _it_does(need: WarmupNeed) -> list[str]:
+    said = []
+    factor = need.lr_factor
+    if factor is not None and factor.low > 1:
+        known = "at least " if math.isinf(factor.high) else ""
+        said.append(
+            f"Warmup matters here: with 5 % of the steps or more, the learning rate at which half of the runs fail is "
+            f"{known}{factor.value:.2g} times higher than with less ({_interval(factor)})."
+        )
+        said += _example(need)
+    better = [g for g in need.gains if g.gain.low > 0]
+    if better:
+        best = max(better, key=lambda g: g.gain.value)
+        also = "It also makes" if said else "Warmup matters here: it makes"
+        said.append(
+            f"{also} the best {need.metric} better by {best.gain.value:.3g} ({_interval(best.gain)}) at "
+            f"{share_words(best.share_low, best.share_high)} of warmup than below 5 %, each at its own best lr."
+        )
+    return said
+
+
+def _example(need: WarmupNeed) -> list[str]:
+    """Show the failures where the shortest and some longer warmup differ most."""
+    pairs = [
+        (row[0], cell) for row in need.cells for cell in row[1:] if row[0].runs >= _ENOUGH and cell.runs >= _ENOUGH
+    ]
+    if not pairs:
+        return []
+    short, long = max(pairs, key=lambda p: p[0].failure.value - p[1].failure.value)
+    lrs = f"lr {short.lr_low:.0e} to {short.lr_high:.0e}".replace("e-0", "e-").replace("e+0", "e")
+    return [f"At {lrs}, {_failures(short)} failed with warmup {_share(short)}, and {_failures(long)} with {_share(long)}."]
+
+
+def _it_does_not(need: WarmupNeed) -> list[str]:
+    if need.lr_factor is not None and need.lr_factor.high < math.inf:
+        stable = f"it moves the learning rate at which half of the runs fail by a factor of {_full(need.lr_factor)}"
+    else:
+        stable = f"{100 * need.short.value:.0f} % of the runs with less than 5 % fail ({_percent(need.short)})"
+    most = max(need.gains, key=lambda g: g.gain.high)
+    return [
+        f"Warmup does not matter here: {stable}, and the best {need.metric} is better by at most {most.gain.high:.2g} "
+        f"with more, which is less than a run varies by when repeated ({need.noise:.2g})."
+    ]
+
+
+def _cannot_tell(need: WarmupNeed) -> list[str]:
+    columns = list(zip(*need.cells, strict=True))
+    short = sum(cell.runs for cell in columns[0])
+    rest = need.runs - short
+    if short == 0 or rest == 0:
+        tried, missing = ("at least", "less") if short == 0 else ("less than", "more")
+        return [f"Nothing is known of whether warmup matters: all runs had {tried} 5 % of it; try {missing}."]
+    known = []
+    if need.lr_factor is not None:
+        known.append(f"the learning rate at which half of the runs fail may change by a factor of {_ends(need.lr_factor)}")
+    if need.gains:
+        most = max(need.gains, key=lambda g: g.gain.high)
+        known.append(f"the best {need.metric} may change by {most.gain.low:.2g} to {most.gain.high:.2g} with more warmup")
+    said = f": {', and '.join(known)}" if known else ""
+    count = f"{short} of {need.runs} runs had less than 5 % of it"
+    return [f"The runs cannot tell whether warmup matters here{said}. {count}; try more with and without."]
+
+
+def _shortest(need: WarmupNeed) -> list[str]:
+    if need.shortest is None or need.matters is False:
+        return []
+    noise = "seeds" if need.noise_is_repeats else "the residuals of a local fit"
+    return [
+        f"The shortest warmup within noise of the best {need.metric} is {100 * need.shortest.value:.2g} % of the steps "
+        f"({_percent(need.shortest)}); noise is {need.noise:.2g}, from {noise}."
+    ]
+
+
+def _costs(need: WarmupNeed) -> list[str]:
+    return [
+        f"A warmup of {share_words(g.share_low, g.share_high)} costs {-g.gain.value:.2g} of {need.metric} "
+        f"({-g.gain.high:.2g} to {-g.gain.low:.2g}) over one below 5 %."
+        for g in need.gains
+        if g.gain.high < 0
+    ]
+
+
+def _stable(need: WarmupNeed) -> list[str]:
+    told = [s for s in need.stable if s.failed and s.runs >= _ENOUGH]
+    if not told:
+        return []
+    each = "; ".join(f"{s.lr.value:.2g} ({_interval(s.lr)}) at {share_words(s.share_low, s.share_high)}" for s in told)
+    return [f"The largest learning rate at which at most one run in ten fails, by warmup: {each}."]
+
+
+def _sensitivity(need: WarmupNeed) -> list[str]:
+    if not need.sensitivity:
+        return []
+    first = need.sensitivity[0]
+    each = "; ".join(f"{s.value.value:.2g} ({_interval(s.value)}) with {s.words}" for s in need.sensitivity)
+    return [
+        f"A learning rate drawn from {first.lr_low:.2g} to {first.lr_high:.2g} costs on average, in {need.metric} "
+        f"against the best one: {each}."
+    ]
+
+
+def _failures(cell: Cell) -> str:
+    return f"{cell.failed} of {cell.runs} runs"
+
+
+def _share(cell: Cell) -> str:
+    return share_words(cell.share_low, cell.share_high)
+
+
+def _interval(e: Estimate) -> str:
+    return f"90 % interval {_ends(e)}"
+
+
+def _ends(e: Estimate) -> str:
+    if math.isinf(e.high):
+        return f"{e.low:.2g} or more"
+    return f"{e.low:.2g} to {e.high:.2g}"
+
+
+def _full(e: Estimate) -> str:
+    return f"{e.value:.2g} ({_ends(e)})"
+
+
+def _percent(e: Estimate) -> str:
+    return f"90 % interval {100 * e.low:.2g} to {100 * e.high:.2g} %"
