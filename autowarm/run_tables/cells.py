@@ -111,11 +111,10 @@ def _plain(cells: Cells) -> Cells:
 
 def _numbers(cells: Cells, one: Callable[[Any], float | None]) -> Floats:
     array = _plain(cells)
-    if not isinstance(array, list):
-        fast = _fast(array)
-        if fast is not None:
-            return fast
-        array = array.to_pylist()
+    fast = _fast(array)
+    if fast is not None:
+        return fast
+    array = array if isinstance(array, list) else array.to_pylist()
     found = np.empty(len(array), dtype=np.float64)
     for i, cell in enumerate(array):
         number = one(cell)
@@ -125,8 +124,15 @@ def _numbers(cells: Cells, one: Callable[[Any], float | None]) -> Floats:
     return found
 
 
-def _fast(array: pa.Array) -> Floats | None:
+def _fast(array: Cells) -> Floats | None:
     """Return what Arrow itself can turn into numbers; None where a cell is not that simple."""
+    if isinstance(array, list):
+        if bool in set(map(type, array)):  # to Arrow true is 1.0
+            return None
+        try:
+            return np.asarray(pa.array(array, pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            return None
     kind = array.type
     if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
         return None

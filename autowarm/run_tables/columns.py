@@ -94,7 +94,7 @@ def constant(name: str, theirs: str | float) -> float | str | None:
     if name == "decay":
         word = decay_word(str(theirs))
         return word if word in DECAYS else None
-    if name == "failed":
+    if name in ("value", "failed"):
         return None
     try:
         number = float(theirs)
@@ -113,26 +113,28 @@ def decay_word(text: str) -> str:
     return DECAY_ALIASES.get(word, word)
 
 
-def missing(wanted: Mapping[str, str | float], present: Sequence[str]) -> str:
+def missing(wanted: Mapping[str, str | float], present: Sequence[str], *, warmup: bool) -> str:
     """Word that a table lacks columns: which, what is there, and what may have been meant.
 
     Args:
         wanted: our name to the column that was looked for.
         present: the names of the table's columns.
+        warmup: whether one for the warmup was found; or else one is suggested, too.
     """
     said = [f"{ours}{'' if theirs == ours else f' (as {theirs!r})'}" for ours, theirs in wanted.items()]
     hints = [f"{ours}={near}" for ours, theirs in wanted.items() if (near := _nearest(ours, theirs, present))]
+    hints += [near] if not warmup and hints and (near := warmup_hint(present)) else []
     hint = f" Did you mean {','.join(hints)}?" if hints else ""
     how = "" if hints else f" Name them with columns: {SYNTAX}."
     return f"no column for {', '.join(said)}.{hint} There are: {_listed(present)}.{how} {CONSTANTS}"
 
 
 def warmup_hint(present: Sequence[str]) -> str:
-    """Suggest a column for the warmup, of those that a table has; nothing where none is near."""
+    """Suggest a pair for the warmup from the columns that a table has; nothing where none is near."""
     for name in WARMUPS:
         near = _nearest(name, name, present)
         if near:
-            return f" (did you mean {name}={near}?)"
+            return f"{name}={near}"
     return ""
 
 

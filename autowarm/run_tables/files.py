@@ -157,8 +157,8 @@ class _Arrow:
 
 class _Csv(_Arrow):
     def __init__(self, path: Path) -> None:
-        with _bytes(path) as file:
-            head = io.TextIOWrapper(file, encoding="utf-8-sig", newline="").read(_HEADER_CHARACTERS)
+        with _bytes(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            head = text.read(_HEADER_CHARACTERS)
         if not head.strip():
             raise RecordError(f"{path}: is empty: the first line must name the columns")
         first = head.lstrip("\r\n").split("\n", 1)[0]
@@ -167,14 +167,20 @@ class _Csv(_Arrow):
         super().__init__(path, [name.strip() for name in names])
 
     def _read(self, needed: list[str]) -> Iterator[pa.RecordBatch]:
-        with _bytes(self.path) as file:
+        odd: list[pa_csv.InvalidRow] = []
+
+        def refuse(row: pa_csv.InvalidRow) -> str:
+            odd.append(row)
+            return "error"
+
+        with _bytes(self.path) as file, self._named(odd):
             yield from pa_csv.open_csv(
                 file,
                 # names are ours (stripped), so the header is the first row
                 pa_csv.ReadOptions(
                     use_threads=False, block_size=_BLOCK_BYTES, column_names=self._unique(), skip_rows_after_names=1
                 ),
-                pa_csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
+                pa_csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=refuse),
                 # text, or the first block would decide what the others may hold
                 pa_csv.ConvertOptions(
                     include_columns=needed,
@@ -184,6 +190,20 @@ class _Csv(_Arrow):
                     null_values=[""],
                 ),
             )
+
+    @contextmanager
+    def _named(self, odd: Sequence[pa_csv.InvalidRow]) -> Iterator[None]:
+        try:
+            yield
+        except pa.ArrowInvalid as e:
+            if not odd:
+                raise
+            # its number counts the header
+            row = "a row" if odd[0].number is None else f"row {odd[0].number - 1}"
+            raise RecordError(
+                f"{self.path}, {row}: holds {odd[0].actual_columns} cells, but the header names "
+                f"{odd[0].expected_columns} columns: put quotes around a cell with a {self._delimiter!r} in it"
+            ) from e
 
     def _unique(self) -> list[str]:
         return [name if name and name not in self._twice else f"\0{i}" for i, name in enumerate(self.names)]
@@ -237,8 +257,8 @@ class _JsonLines:
             self.names = list(dict.fromkeys(name for row in rows[:_NAMED_ROWS] for name in _paths(row)))
         cells: Batch = {}
         for name, path in paths:
-            # a plain name costs one look-up
-            found = [_dig(row, path) if name not in row else row[name] for row in rows]
+            plain = len(path) == 1
+            found = [row.get(name) if plain or name in row else _dig(row, path) for row in rows]
             if name in self.names or any(cell is not None for cell in found):
                 self.met.add(name)
             cells[name] = found

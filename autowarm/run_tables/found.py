@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autowarm.analysis.runs import Floats, Words
+from autowarm.analysis.runs import Flags, Floats, Words
 from autowarm.errors import RecordError
-from autowarm.run_tables.cells import FINE, FLAGS, CellError, Codes, flags, last_values, numbers, words
+from autowarm.run_tables.cells import FAILED, FINE, FLAGS, STOPPED, CellError, Codes, flags, last_values, numbers, words
 from autowarm.run_tables.checks import called
 from autowarm.run_tables.columns import NAMES, NEEDED, WARMUPS, Columns, constant, decay_word, missing
 from autowarm.run_tables.files import Cells, open_table
 
+# Read as words. The last two are of trials.csv, and the columns after them what it is known by.
+_WORDS = ("decay", "outcome", "role")
+_OWN = {"study", "trial", "outcome", "role"}
 _MUST_BE = {
-    "value": "a number, or a list whose last entry is one; leave it empty where a run diverged",
-    "failed": f"a flag: true or false, 1 or 0, or one of {', '.join(w for w in FLAGS if len(w) > 3)}",
+    "value": "a number, or a list whose last entry is one, and nothing where a run diverged",
+    "failed": f"a flag: true or false, 1 or 0, or one of {', '.join(w for w in FLAGS if len(w) > 4)}",
     "decay": "a word",
 }
 
@@ -34,6 +37,8 @@ class Found:
         decay: shape (rows,), "" where unknown.
         sources: how the table calls what it has; only of what is a column.
         present: all its columns.
+        searched: whether a search chose from a run; shape (rows,).
+        left_out: (rows, why) of those that tell nothing of a schedule.
     """
 
     floats: dict[str, Floats]
@@ -41,6 +46,8 @@ class Found:
     decay: Words
     sources: dict[str, str]
     present: list[str]
+    searched: Flags
+    left_out: tuple[tuple[Flags, str], ...] = ()
 
 
 def found_in(path: Path, columns: Columns) -> Found:
@@ -53,14 +60,17 @@ def found_in(path: Path, columns: Columns) -> Found:
     # a warmup that is named takes the place of one that is merely there
     warmups = [name for name in WARMUPS if name in columns] or WARMUPS
     wanted = {n: str(columns.get(n, n)) for n in NAMES if n not in WARMUPS or n in warmups}
+    # our own table tells more of a run than a flag
+    own = "failed" not in columns and set(table.names) >= _OWN
+    wanted |= {"outcome": "outcome", "role": "role"} if own else {}
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in wanted}
-    decays: dict[str, int] = {}
+    codes: dict[str, dict[str, int]] = {name: {} for name in _WORDS}
     rows = 0
     for size, batch in table.batches(list(wanted.values())):
         for name, theirs in wanted.items():
             if theirs in batch:
                 try:
-                    parts[name].append(_converted(name, batch[theirs], decays))
+                    parts[name].append(_converted(name, batch[theirs], codes))
                 except CellError as e:
                     raise RecordError(
                         f"{path}, row {rows + e.index + 1}: {called(name, wanted)} must be "
@@ -76,16 +86,17 @@ def found_in(path: Path, columns: Columns) -> Found:
         if (name in NEEDED or name in columns) and theirs not in table.met and name not in constants
     }
     if lacking:
-        raise RecordError(f"{path}: {missing(lacking, table.names)}")
+        warmup = any(wanted[name] in table.met or name in constants for name in warmups)
+        raise RecordError(f"{path}: {missing(lacking, table.names, warmup=warmup)}")
     if not rows:
         raise RecordError(f"{path}: holds no rows below its header: each run must be one")
     met = {name: theirs for name, theirs in wanted.items() if theirs in table.met}
-    return _assembled(parts, decays, rows=rows, constants=constants, met=met, present=table.names)
+    return _assembled(parts, codes, rows=rows, constants=constants, met=met, present=table.names)
 
 
-def _converted(name: str, cells: Cells, decays: dict[str, int]) -> NDArray[Any]:
-    if name == "decay":
-        return words(cells, decays)
+def _converted(name: str, cells: Cells, codes: dict[str, dict[str, int]]) -> NDArray[Any]:
+    if name in codes:
+        return words(cells, codes[name])
     if name == "failed":
         return flags(cells)
     return last_values(cells) if name == "value" else numbers(cells)
@@ -99,7 +110,7 @@ def _constants(wanted: Mapping[str, str], columns: Columns, met: set[str]) -> di
 
 def _assembled(
     parts: dict[str, list[NDArray[Any]]],
-    decays: Mapping[str, int],
+    codes: Mapping[str, Mapping[str, int]],
     *,
     rows: int,
     constants: Mapping[str, float | str],
@@ -108,10 +119,15 @@ def _assembled(
 ) -> Found:
     # popped, so that of a large table no column is there twice for longer than it takes
     columns: dict[str, NDArray[Any]] = {name: np.concatenate(parts.pop(name)) for name in met}
-    decay: Words = np.full(rows, constants.get("decay", ""), dtype=np.str_)
-    if "decay" in columns:
-        decay = np.array([decay_word(word) for word in decays], dtype=np.str_)[columns.pop("decay")]
+    told = {name: _named(name, codes[name])[columns.pop(name)] for name in _WORDS if name in columns}
+    decay: Words = told.get("decay", np.full(rows, constants.get("decay", "")))
     state = columns.pop("failed", np.full(rows, FINE, dtype=np.int8))
+    searched: Flags = np.ones(rows, dtype=np.bool_)
+    left_out: tuple[tuple[Flags, str], ...] = ()
+    if "outcome" in told:
+        outcome, searched = told["outcome"], told["role"] == "search"
+        state = np.select([outcome == "DIVERGED", outcome == "PRUNED"], [FAILED, STOPPED], FINE).astype(np.int8)
+        left_out = ((outcome == "FAILED", "whose job failed"), (told["role"] == "range_test", "of a range test"))
     floats: dict[str, Floats] = columns
     for name, value in constants.items():
         if name != "decay":
@@ -121,9 +137,22 @@ def _assembled(
         if name != first:
             floats.pop(name, None)
             met.pop(name, None)
-    return Found(floats=floats, state=state, decay=decay, sources=met, present=present)
+    return Found(
+        floats=floats,
+        state=state,
+        decay=decay,
+        sources=met,
+        present=present,
+        searched=searched,
+        left_out=left_out,
+    )
+
+
+def _named(name: str, codes: Mapping[str, int]) -> Words:
+    return np.array([decay_word(word) if name == "decay" else word for word in codes], dtype=np.str_)
 
 
 def _shown(cell: Any, most: int = 60) -> str:
     text = repr(cell)
-    return text if len(text) <= most else f"{text[:most]}..."
+    point = ": write numbers with a point, as 0.001" if isinstance(cell, str) and "," in cell[:most] else ""
+    return (text if len(text) <= most else f"{text[:most]}...") + point

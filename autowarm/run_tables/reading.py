@@ -78,8 +78,8 @@ def _table(path: Path, found: Found, mode: Mode, failed_at: float | None, metric
     ratio = _ratio(path, floats)
     notices = list(_unknown(found))
     kept = np.ones(rows, dtype=np.bool_)
-    left_out = [(np.isnan(floats[name]), f"without {name}") for name in ("initial_lr", "total_steps")]
-    for rows_out, why in [*left_out, *check_warmup(path, ratio, floats["total_steps"], found.sources)]:
+    lost = [(np.isnan(floats[name]), f"without {name}") for name in ("initial_lr", "total_steps")]
+    for rows_out, why in [*found.left_out, *lost, *check_warmup(path, ratio, floats["total_steps"], found.sources)]:
         if rows_out.any():
             notices.append(f"Left out: {_counted(rows_out)} {why}.")
             kept &= ~rows_out
@@ -97,7 +97,7 @@ def _table(path: Path, found: Found, mode: Mode, failed_at: float | None, metric
         value=value,
         failed=flagged(found.state, FAILED),
         stopped=flagged(found.state, STOPPED),
-        searched=np.ones(rows, dtype=np.bool_),
+        searched=found.searched,
         metric=metric,
         mode=mode,
     )
@@ -142,7 +142,9 @@ def _decays(found: Found) -> Words:
 def _unknown(found: Found) -> Iterator[str]:
     """Say which columns are not there that an answer would need."""
     if not any(name in found.floats for name in WARMUPS):
-        yield f"No column tells the warmup{warmup_hint(found.present)}: nothing is said of it."
+        near = warmup_hint(found.present)
+        hint = f" (did you mean {near}?)" if near else ""
+        yield f"No column tells the warmup{hint}: nothing is said of it."
     if not np.any(found.decay != ""):
         yield "No column tells the decay: nothing is said of it; decay=cosine would name one for all rows."
 
