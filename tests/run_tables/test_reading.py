@@ -252,7 +252,7 @@ LONGER = "the warmup is longer than the run in 1 of 2 rows, the first of them ro
             "lr,warmup,max_steps,loss\n.1,1,10,2\n",
             "",
             "runs.csv: no column for initial_lr, total_steps, value. Did you mean "
-            "initial_lr=lr,total_steps=max_steps,value=loss,warmup_steps=warmup? There are: lr, warmup, max_steps, loss.",
+            "initial_lr=lr,total_steps=max_steps,value=loss,warmup_steps=warmup? There are: lr, warmup, max_steps,",
         ),
         (f"{OURS}.1,1,10,2\n", "value=valeu", "no column for value (as 'valeu'). Did you mean value=value?"),
         (f"{OURS}.1,1,10,2\n", "seed=zzz", "no column for seed (as 'zzz'). There are: initial_lr, warmup_steps,"),
