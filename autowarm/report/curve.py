@@ -91,11 +91,12 @@ def draw_curve(lrs: Array, title: str, path: Path) -> None:
     Raises:
         SettingsError: the suffix is not one of a picture.
     """
+    from autowarm.report.palette import colour
     from autowarm.report.picture import new_figure, plain_text, save
 
     figure = new_figure(width=9.0, height=4.5)
     axes = figure.subplots()
-    axes.plot(np.arange(len(lrs)), lrs, color="#1f5fa8", linewidth=2)
+    axes.plot(np.arange(len(lrs)), lrs, color=colour("complete"), linewidth=2)
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("learning rate")
     axes.set_ylim(0, (float(lrs.max()) or 1.0) * 1.05)

@@ -9,7 +9,8 @@ from autowarm.analysis.advice import Bounds
 from autowarm.errors import RecordError
 from autowarm.planning.range_test import found_range
 from autowarm.record import TrialRecord, read_jsonl, write_jsonl
-from autowarm.report.markdown import RANGE_PICTURE, report_md
+from autowarm.report.markdown import report_md
+from autowarm.report.sections.cost import RANGE_PICTURE
 from autowarm.report.picture import draw
 from autowarm.report.range_picture import draw_range_test
 from autowarm.report.tables import to_csv

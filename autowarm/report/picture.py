@@ -17,6 +17,7 @@ from autowarm.analysis.answer import answer_of
 from autowarm.analysis.best import Horizon, best_first, has_value, horizon_order, horizon_words
 from autowarm.errors import ScheduleError, SettingsError
 from autowarm.record import OUTCOMES, TrialRecord
+from autowarm.report.palette import colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,20 +33,20 @@ _POINTS = 300
 _LOWEST_LR = 1 / 100
 _SUFFIXES = (".png", ".svg")
 
-_BEST: dict[str, Any] = {"color": "#d1261f", "linewidth": 2.6, "zorder": 5}
-_BASELINE: dict[str, Any] = {"color": "black", "linewidth": 1.8, "linestyle": (0, (5, 2)), "zorder": 4}
+_BEST: dict[str, Any] = {"color": colour("best"), "linewidth": 2.6, "zorder": 5}
+_BASELINE: dict[str, Any] = {"color": colour("today"), "linewidth": 1.8, "linestyle": (0, (5, 2)), "zorder": 4}
 _LOOKS: dict[str, dict[str, Any]] = {
     "COMPLETE": {"linewidth": 1.2, "alpha": 0.85, "zorder": 3},
-    "PRUNED": {"color": "#9a9a9a", "linewidth": 0.9, "alpha": 0.7, "zorder": 2},
-    "DIVERGED": {"color": "#c98bb0", "linewidth": 1.0, "linestyle": ":", "alpha": 0.9, "zorder": 2},
-    "FAILED": {"color": "#b9a77c", "linewidth": 1.0, "linestyle": "-.", "alpha": 0.8, "zorder": 2},
+    "PRUNED": {"color": colour("pruned"), "linewidth": 0.9, "alpha": 0.7, "zorder": 2},
+    "DIVERGED": {"color": colour("diverged"), "linewidth": 1.0, "linestyle": ":", "alpha": 0.9, "zorder": 2},
+    "FAILED": {"color": colour("failed"), "linewidth": 1.0, "linestyle": "-.", "alpha": 0.8, "zorder": 2},
 }
 # where a diverged trial ended
 _CROSS: dict[str, Any] = {"marker": "x", "markersize": 5}
 # the better, the darker
 _COLOURS = {"min": "viridis", "max": "viridis_r"}
 # a COMPLETE trial that has nothing to be compared with, and all of them in the legend
-_PLAIN = "#2a788e"
+_PLAIN = colour("complete")
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ def plain_text(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def panel_of(records: Sequence[TrialRecord], horizon: Horizon) -> Panel:
-    """Choose what a horizon's row shows: all its search trials, or an even share of many with the best."""
+def panel_of(records: Sequence[TrialRecord], horizon: Horizon, *, most: int = MAX_LINES) -> Panel:
+    """Choose what a horizon's row shows: all its search trials, or an even share of `most` with the best."""
     here = [r for r in records if r.horizon == horizon]
     search = [r for r in here if r.role == "search"]
     answer = answer_of(here, horizon)
@@ -135,8 +136,8 @@ def panel_of(records: Sequence[TrialRecord], horizon: Horizon) -> Panel:
     # those with a value last, the better the later, and the answer at the very end
     ended = [r for r in reversed(best_first(r for r in search if has_value(r))) if r is not best]
     search = [*(r for r in search if not has_value(r)), *ended, *(r for r in search if r is best)]
-    if len(search) > MAX_LINES:
-        kept = [search[i] for i in np.linspace(0, len(search) - 1, MAX_LINES).round().astype(int)]
+    if len(search) > most:
+        kept = [search[i] for i in np.linspace(0, len(search) - 1, most).round().astype(int)]
     else:
         kept = search
     baseline = tuple(r for r in here if r.role == "baseline")

@@ -9,11 +9,12 @@ import numpy as np
 
 from autowarm.planning.range_test import Bracket, Sweep, found_range, sweep_of
 from autowarm.record import TrialRecord
+from autowarm.report.palette import SERIES, colour
 from autowarm.report.picture import new_figure, plain_text, save
 
 # A loss that explodes leaves the axis: it shows the fall, and this share of it above the start.
 _ABOVE = 0.6
-_COLOURS = ("#2a788e", "#7a5195", "#5a9e4b", "#c0793a", "#8c8c8c")
+_COLOURS = tuple(colour(name) for name in SERIES)
 
 
 def draw_range_test(records: Sequence[TrialRecord], path: Path) -> None:
@@ -29,14 +30,14 @@ def draw_range_test(records: Sequence[TrialRecord], path: Path) -> None:
     axes = figure.subplots()
     sweeps = [sweep_of(record) for record in tests]
     for i, (record, sweep) in enumerate(zip(tests, sweeps, strict=True)):
-        colour = _COLOURS[i % len(_COLOURS)]
-        axes.plot(sweep.lrs, sweep.losses, color=colour, linewidth=1.2, label=f"seed {record.seed}")
+        line = _COLOURS[i % len(_COLOURS)]
+        axes.plot(sweep.lrs, sweep.losses, color=line, linewidth=1.2, label=f"seed {record.seed}")
     if bracket is not None:
-        axes.axvspan(bracket.low, bracket.high, color="#f2b134", alpha=0.2, label="range searched")
+        axes.axvspan(bracket.low, bracket.high, color=colour("range"), alpha=0.2, label="range searched")
         for i, reading in enumerate(bracket.readings):
             if reading.edge is not None:
                 axes.axvline(
-                    reading.edge, color="#777777", linewidth=0.8, linestyle=":", label="edge" if i == 0 else None
+                    reading.edge, color=colour("muted"), linewidth=0.8, linestyle=":", label="edge" if i == 0 else None
                 )
         figure.suptitle(plain_text(_title(bracket)), fontsize=10, x=0.01, ha="left")
     if span := loss_range(sweeps):

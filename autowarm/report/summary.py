@@ -11,7 +11,7 @@ from autowarm.analysis.best import best_record, horizon_words, horizons
 from autowarm.analysis.compare import Comparison, comparisons
 from autowarm.analysis.spend import spend
 from autowarm.record import TrialRecord
-from autowarm.report.markdown import bounds_of
+from autowarm.report.contents import bounds_of
 
 
 def summary(records: Sequence[TrialRecord], out: Path, bounds: Bounds | None = None) -> str:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from autowarm.report.cells import escape
-from autowarm.report.markdown import MANY, TOP, report_md
+from autowarm.report.markdown import report_md
+from autowarm.report.sections.best import TOP
+from autowarm.report.sections.trust import MANY
 from autowarm.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def test_one_record(make_record: MakeRecord) -> None:
     assert "**Use lr 0.1, warmup 10 %, cosine**: it reached val_loss 1.2346, the only trial" in text
     assert "![Learning-rate and validation curves](report.png)" in text
     found = sections(text)
-    assert list(found) == ["Best schedules", "What was spent", "Advice", "How to use the schedule"]
+    assert list(found) == ["Best schedules", "Can I trust it?", "What was spent", "How to use the schedule"]
     assert "| 1 | 1.2346 | 0.1 | 10 % (10 steps) | cosine | 0 | 0 |" in found["Best schedules"]
     assert "Trainer(max_steps=100, callbacks=[TunedSchedule(" in found["How to use the schedule"]
     assert "autowarm export" in found["How to use the schedule"]
@@ -59,10 +61,10 @@ def test_all_diverged(make_record: MakeRecord) -> None:
     text = report_md(records, name="x")
     assert "**There is no answer yet:** no search trial at total_steps 100, dataset_size 1,000" in text
     found = sections(text)
-    assert list(found) == ["Best schedules", "What was spent", "What diverged", "Advice"]
+    assert list(found) == ["Best schedules", "Can I trust it?", "What was spent", "What diverged"]
     rows = [line for line in found["What diverged"].splitlines() if "NaN" in line]
     assert rows[0] == "| 0.3333 | 10 % (10 steps) | cosine | 7 of 100 | 0 | loss is NaN |", "the lowest lr first"
-    assert "lower space.initial\\_lr.low" in found["Advice"] or "lower space.initial_lr.low" in found["Advice"]
+    assert "lower space.initial\\_lr.low" in found["Can I trust it?"] or "lower space.initial_lr.low" in found["Can I trust it?"]
 
 
 def test_all_failed_are_grouped_by_their_error(make_record: MakeRecord) -> None:
@@ -184,7 +186,7 @@ def test_a_metric_that_never_changes_is_said_at_the_top_with_what_to_look_at(
     text = report_md([make_record(lr=lr, warmup_ratio=0.3 - lr, mode=mode) for lr in (0.1, 0.3, 0.2)], name="x")
     assert "**Use lr 0.3, no warmup, cosine**" in text
     assert "val_loss was 1 at the end of every trial: it tells no schedule from another" in text.split("##")[0]
-    advice = sections(text)["Advice"]
+    advice = sections(text)["Can I trust it?"]
     assert "All trials ended with val_loss 1, which tells no schedule from another: look at \\`monitor\\`" in advice
     assert "end of" not in advice, "no bound is to be moved for it"
 

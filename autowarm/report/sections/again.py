@@ -1,40 +1,76 @@
-"""The part of the report on what was trained again on fresh seeds: how the answer was chosen."""
+"""The parts of a report on what was trained again on fresh seeds, and how that compares with today's schedule."""
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
-from autowarm.analysis.answer import answer_of
-from autowarm.analysis.best import has_value, horizon_words, horizons, target_horizon
+from autowarm.analysis.best import Horizon, has_value, horizon_order, horizon_words
 from autowarm.analysis.compare import schedule_words
 from autowarm.analysis.confirmed import Candidate
 from autowarm.record import TrialRecord
-from autowarm.report.cells import decay_cell, escape, lr_cell, table, warmup_cell
+from autowarm.report.cells import decay_cell, lr_cell, warmup_cell
+from autowarm.report.contents import Contents
+from autowarm.report.document import Block, Bullets, Heading, Section, Text, table
 
 
-def repeated(records: Sequence[TrialRecord]) -> list[str]:
+def trained_again(contents: Contents) -> Section | None:
     """Return a table of the candidates of each horizon, the answer first, and how it was chosen among them.
 
     Differences are to the answer, over the same seeds; their intervals are of the noise of all candidates together.
     """
-    blocks, target = [], target_horizon(records)
-    found = horizons(r for r in records if r.role in ("confirm", "baseline"))
+    blocks: list[Block] = []
+    found = _repeated_horizons(contents)
     for horizon in found:
-        here = [r for r in records if r.horizon == horizon]
-        answer = answer_of(records, horizon)
+        answer = contents.answers.get(horizon)
         candidates = answer.candidates if answer is not None else ()
         rows = [_candidate_row(c, place) for place, c in enumerate(candidates, start=1)]
         if not any(c.is_today for c in candidates):
-            rows += [_today_row(runs) for runs in _baselines(here)]
-        title = [f"### At {horizon_words(horizon)}"] if len(found) > 1 else []
-        # that of the target is said at the top of the report
-        said = [escape(" ".join(answer.sentences()))] if answer is not None and candidates and horizon != target else []
+            rows += [_today_row(runs) for runs in _baselines(contents.at(horizon))]
+        if not rows:
+            continue
         header = ("", "initial_lr", "warmup", "decay", "in the search", "mean", "standard deviation", "seeds")
-        lines = table((*header, "difference to the first", "95 % interval"), rows)
-        blocks.append("\n\n".join([*title, "\n".join(lines), *said] if rows else []))
-    return ["\n\n".join(blocks)] if any(blocks) else []
+        blocks += [Heading(f"At {horizon_words(horizon)}")] if len(found) > 1 else []
+        blocks.append(table((*header, "difference to the first", "95 % interval"), rows))
+        # that of the target is said at the top of the report
+        if answer is not None and candidates and horizon != contents.target and answer.sentences():
+            blocks.append(Text(" ".join(answer.sentences())))
+    return Section("Trained again on fresh seeds", tuple(blocks)) if blocks else None
+
+
+def compared(contents: Contents) -> Section | None:
+    """Return the comparisons of what was tuned with today's schedule."""
+    found = contents.compared
+    if not found:
+        return None
+    header = ("horizon", "tuned", "today", "seeds", "mean difference (tuned - today)", "95 % interval")
+    rows = [
+        (
+            horizon_words(c.horizon),
+            c.tuned,
+            c.today,
+            c.n_seeds,
+            f"{c.mean_difference:+.3g}" if c.seeds else "-",
+            f"+- {c.half_width:.2g}" if c.n_seeds > 1 else "-",
+        )
+        for c in found
+    ]
+    counts = Counter((c.horizon, c.today) for c in found)
+    said = tuple(
+        # which one is meant, where several were
+        horizon_words(c.horizon)
+        + (f", {c.tuned}" if counts[c.horizon, c.today] > 1 else "")
+        + f": {c.verdict()}"
+        for c in found
+    )
+    return Section("Tuned against today's schedule", (table(header, rows), Bullets(said)))
+
+
+def _repeated_horizons(contents: Contents) -> list[Horizon]:
+    found = {r.target for r in contents.records if r.role in ("confirm", "baseline")}
+    return sorted(found, key=horizon_order, reverse=True)
 
 
 def _candidate_row(candidate: Candidate, place: int) -> tuple[str, ...]:

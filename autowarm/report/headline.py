@@ -1,0 +1,147 @@
+"""What the report says first: what to use, what to expect of it, what it gains, and what it cost to find."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from autowarm.analysis.answer import Answer
+from autowarm.analysis.best import horizon_words
+from autowarm.analysis.compare import Comparison
+from autowarm.analysis.spend import spend
+from autowarm.report.contents import Contents
+from autowarm.report.words import counts_words, percent, schedule_in_words
+from autowarm.words import counted, duration
+
+_PLACES = {1: "the best", 2: "the second best", 3: "the third best"}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number that the answer rests on: what it is, itself, and what to know of it."""
+
+    label: str
+    value: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The answer.
+
+    Attributes:
+        use: what to do, in a few words.
+        rest: of that sentence.
+        sentences: that follow it.
+        facts: the numbers next to it.
+    """
+
+    use: str
+    rest: str
+    sentences: tuple[str, ...] = ()
+    facts: tuple[Fact, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """All of it but the facts."""
+        return " ".join([self.use + self.rest, *self.sentences])
+
+
+def headline(contents: Contents) -> Headline:
+    """Return the answer of a report."""
+    return _of_runs(contents) if len(contents.runs) and not contents.records else _of_study(contents)
+
+
+def _of_study(contents: Contents) -> Headline:
+    target, answer = contents.target, contents.answer
+    if target is None:
+        return Headline("There is no answer yet:", " no trial has run.")
+    here = contents.at(target)
+    if answer is None or answer.record.schedule is None:
+        outcomes = counts_words(spend(here).outcomes) or f"{len(contents.records)} shorter runs so far"
+        rest = f" no search trial at {horizon_words(target)} ended well ({outcomes})."
+        return Headline("There is no answer yet:", rest, facts=(_cost(contents),))
+    shorter = sum(r.target == target != r.horizon and r.role == "search" for r in contents.records)
+    schedule, against = str(answer.record.schedule), contents.against_today
+    reached = _reached(answer, sum(r.role == "search" for r in here), shorter)
+    use, rest = f"Use {schedule}", f": it {reached}"
+    if answer.is_today:
+        use = f"Keep today's schedule, {schedule}"
+    elif against is not None and against.lost:
+        use = "Keep today's schedule for now"
+        rest = (
+            f", or search on with more trials: the best one found, {schedule}, did not beat it on fresh seeds. "
+            f"In the search it {reached}"
+        )
+    verdicts = [] if against is None else [against.verdict()]
+    gains = [] if against is None else [_gain(against)]
+    sentences = (*verdicts, *answer.sentences())
+    return Headline(use, rest, sentences, (_expected(answer), *gains, _cost(contents)))
+
+
+def _reached(answer: Answer, trials: int, shorter: int) -> str:
+    best, where = answer.record, horizon_words(answer.horizon)
+    if answer.place is None:
+        return f"is the best of those trained at {where}."
+    place = (
+        "the only trial" if trials == 1 else f"{_PLACES.get(answer.place, f'no. {answer.place}')} of {trials} trials"
+    )
+    after = f", after {shorter} shorter ones" if shorter else ""
+    return f"reached {best.monitor} {best.value:.5g}, {place} at {where}{after}."
+
+
+def _expected(answer: Answer) -> Fact:
+    chosen, label = answer.chosen, f"Expected {answer.record.monitor}"
+    if chosen is None or chosen.mean is None:
+        return Fact(label, f"{answer.record.value:.5g}", "seen once, in the search, which flatters")
+    n = len(chosen.values)
+    if chosen.spread is None:
+        return Fact(label, f"{chosen.mean:.5g}", "on one fresh seed")
+    return Fact(label, f"{chosen.mean:.5g} ± {chosen.spread:.1g}", f"mean and standard deviation of {n} fresh seeds")
+
+
+def _gain(against: Comparison) -> Fact:
+    label = "Gain over today"
+    if not against.seeds:
+        return Fact(label, "unknown", "no seed was finished by both")
+    gain = against.mean_difference if against.mode == "max" else -against.mean_difference
+    if against.selected:
+        detail = "flattered: the tuned value is the best of the search"
+    elif against.n_seeds == 1:
+        detail = "on one seed, which cannot tell it from noise"
+    else:
+        noise = "beyond noise" if against.beyond_noise else "within noise"
+        detail = f"95 % interval ± {against.half_width:.2g}, paired over {against.n_seeds} seeds: {noise}"
+    return Fact(label, f"{gain:+.3g}", f"{detail}. Today: {against.today.removeprefix('today: ')}")
+
+
+def _cost(contents: Contents) -> Fact:
+    spent = contents.spent
+    unit = "full run" if f"{spent.full_runs:.3g}" == "1" else "full runs"
+    detail = f"{counted(spent.trials, 'trial')}, {spent.steps:,} steps, {duration(spent.seconds)} of training"
+    return Fact("Cost to find", f"{spent.full_runs:.3g} {unit}", detail)
+
+
+def _of_runs(contents: Contents) -> Headline:
+    runs = contents.runs
+    failed = int(runs.failed.sum())
+    facts = [Fact("Runs", f"{len(runs):,}", _lengths(contents))]
+    if failed:
+        lost = "diverged, have no value" + (f", or ended at {runs.bar:.3g} or worse" if math.isfinite(runs.bar) else "")
+        facts.append(Fact("Failed", f"{failed:,} ({percent(failed / len(runs))})", lost))
+    row = runs.best()
+    if row is None:
+        return Headline("There is no answer:", f" none of {len(runs):,} runs ended well.", facts=tuple(facts))
+    value, steps = runs.value[row], runs.total_steps[row]
+    used = schedule_in_words(runs.initial_lr[row], runs.warmup_ratio[row], str(runs.decay[row]))
+    rest = f": the best of {counted(len(runs), 'run')}, it reached {runs.metric} {value:.5g} in {steps:,.0f} steps."
+    best = Fact(f"Best {runs.metric}", f"{value:.5g}", "one run, and the luckiest: expect somewhat less")
+    return Headline(f"Use {used}", rest, facts=(best, *facts))
+
+
+def _lengths(contents: Contents) -> str:
+    steps = contents.runs.total_steps
+    low, high = float(np.min(steps)), float(np.max(steps))
+    return f"of {low:,.0f} steps" if low == high else f"of {low:,.0f} to {high:,.0f} steps"

@@ -1,0 +1,1 @@
+"""The plots of a report, one module a few of them; `registry` names them."""

@@ -1,0 +1,80 @@
+"""The part of a report on the best schedules of each horizon."""
+
+from __future__ import annotations
+
+import math
+
+from autowarm.analysis.best import horizon_words, ranked
+from autowarm.analysis.horizon_grid import GridCell, HorizonGrid
+from autowarm.analysis.spend import spend
+from autowarm.report.cells import decay_cell, lr_cell, warmup_cell
+from autowarm.report.contents import Contents
+from autowarm.report.document import Block, Bullets, Figure, Heading, Section, Table, Text, table
+from autowarm.report.words import counts_words, interval, percent
+from autowarm.words import counted
+
+TOP = 5
+# Horizons with a table of their trials; trials.csv has them all.
+_HORIZONS = 6
+
+
+def best(contents: Contents) -> Section | None:
+    """Return the best schedules by horizon: of all in one table, then the best trials of each."""
+    blocks: list[Block] = []
+    if contents.grid is not None:
+        said = contents.grid.sentences()
+        blocks += [Bullets(tuple(said))] if said else []
+        blocks += [Figure("horizons"), _grid_table(contents.grid, contents.runs.metric)] if _several(contents) else []
+    blocks += _trials(contents) if contents.records else []
+    return Section("Best schedules", tuple(blocks)) if blocks else None
+
+
+def _several(contents: Contents) -> bool:
+    # of one horizon the table of its trials says more, where there is one
+    return contents.grid is not None and (sum(map(len, contents.grid.cells)) > 1 or not contents.records)
+
+
+def _grid_table(grid: HorizonGrid, metric: str) -> Table:
+    cells = [cell for row in grid.cells for cell in row]
+    sizes = any(math.isfinite(size) for size in grid.dataset_sizes)
+    header = ["total_steps", *(["dataset_size"] if sizes else []), "runs", "initial_lr (90 % interval)"]
+    rows = [_grid_row(cell, sizes=sizes) for cell in cells]
+    return table([*header, "warmup", "decay", metric, "within noise of it"], rows)
+
+
+def _grid_row(cell: GridCell, *, sizes: bool) -> tuple[str, ...]:
+    size = (f"{cell.dataset_size:,.0f}" if math.isfinite(cell.dataset_size) else "-",) if sizes else ()
+    return (
+        f"{cell.total_steps:,.0f}",
+        *size,
+        f"{cell.tried:,}" if not cell.predicted else "none: predicted",
+        interval(cell.initial_lr),
+        percent(cell.warmup_ratio),
+        cell.decay or "-",
+        f"{cell.value:.5g}" if cell.value is not None else "-",
+        "; ".join(cell.ties) or "-",
+    )
+
+
+def _trials(contents: Contents) -> list[Block]:
+    blocks: list[Block] = []
+    searched = sorted({h for h in contents.answers if _searched(contents, h)}, key=list(contents.answers).index)
+    for horizon in searched[:_HORIZONS]:
+        here = [r for r in contents.at(horizon) if r.role == "search"]
+        rows = [
+            (place, f"{r.value:.5g}", lr_cell(r.schedule), warmup_cell(r), decay_cell(r.schedule), r.seed, r.trial)
+            for place, r in enumerate(ranked(here, horizon)[:TOP], start=1)
+        ]
+        header = ("", here[0].monitor, "initial_lr", "warmup", "decay", "seed", "trial")
+        blocks += [
+            Heading(f"At {horizon_words(horizon)}"),
+            Text(f"{counted(len(here), 'trial')}: {counts_words(spend(here).outcomes)}."),
+            *([table(header, rows)] if rows else []),
+        ]
+    more = len(searched) - _HORIZONS
+    return [*blocks, Text(f"... and {counted(more, 'shorter horizon')}, in trials.csv.")] if more > 0 else blocks
+
+
+def _searched(contents: Contents, horizon: tuple[int, int | None]) -> bool:
+    # a ladder may not have got there
+    return any(r.role == "search" and r.horizon == horizon for r in contents.records)

@@ -1,0 +1,29 @@
+"""The part of a report on which decay to use."""
+
+from __future__ import annotations
+
+from autowarm.analysis.decay_choice import DecayBest
+from autowarm.report.contents import Contents
+from autowarm.report.document import Block, Bullets, Figure, Section, table
+from autowarm.report.words import interval
+
+_BOUNDS = {"low": ", at the low end of what was tried", "high": ", at the high end of what was tried"}
+
+
+def which_decay(contents: Contents) -> Section | None:
+    """Return the decays, each at its own best lr, the best first."""
+    choice = contents.decays
+    if choice is None or not choice.decays:
+        return None
+    said = choice.sentences()
+    blocks: list[Block] = [Bullets(tuple(said))] if said else []
+    rows = [_row(decay, place) for place, decay in enumerate(choice.decays)]
+    header = ("decay", f"{contents.runs.metric} at its best lr (90 % interval)", "its best lr", "runs", "")
+    blocks += [Figure("decays"), table(header, rows)]
+    return Section("Which decay", tuple(blocks))
+
+
+def _row(decay: DecayBest, place: int) -> tuple[str, ...]:
+    verdict = "the best" if place == 0 else "a tie with the best" if decay.tied else ""
+    bound = _BOUNDS.get(decay.bound or "", "")
+    return (decay.decay, interval(decay.value, 5), interval(decay.lr) + bound, f"{decay.runs:,}", verdict)

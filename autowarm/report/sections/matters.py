@@ -1,0 +1,25 @@
+"""The part of a report on what matters."""
+
+from __future__ import annotations
+
+from autowarm.report.contents import Contents
+from autowarm.report.document import Block, Bullets, Figure, Section, table
+from autowarm.report.words import share_interval
+
+# Pairs beyond these have next to nothing.
+PAIRS = 5
+
+
+def what_matters(contents: Contents) -> Section | None:
+    """Return the shares of the variance of the metric that each choice, and pairs of them, account for."""
+    found = contents.importance
+    if found is None or not found.names:
+        return None
+    said = found.sentences()
+    blocks: list[Block] = [Bullets(tuple(said))] if said else []
+    order = sorted(zip(found.names, found.main, strict=True), key=lambda pair: -pair[1].value)
+    rows = [(name, share_interval(share)) for name, share in order]
+    rows += [(f"{a} and {b} together", share_interval(share)) for a, b, share in found.pairs[:PAIRS]]
+    header = ("", f"share of the variance of {contents.runs.metric} (90 % interval)")
+    blocks += [Figure("importance"), table(header, rows)]
+    return Section("What matters", tuple(blocks))
