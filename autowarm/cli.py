@@ -25,7 +25,7 @@ A first session:
   autowarm demo                        tune a small character GPT, 2 to 3 minutes on 2 cores
   autowarm plan STUDY.yaml             what a study would search, and what that would cost
   autowarm tune STUDY.yaml             search, and write the results to studies/NAME
-  autowarm report DIR                  read the results
+  autowarm report DIR                  read the results; DIR/report.html has the plots
   autowarm export DIR --format yaml -o best.yaml
 """
 
@@ -108,6 +108,12 @@ def _report_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("dir", type=str, help="the folder of a study")
 
 
+def _plot_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("plot", type=str, help="one of those above")
+    parser.add_argument("dir", type=str, help="the folder of a study")
+    parser.add_argument("-o", "--output", type=str | None, help="a .png or .svg file; default: DIR/PLOT.png")
+
+
 def _export_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("source", type=str, help="the folder of a study, or a schedule file (YAML)")
     parser.add_argument("--format", type=str, default="yaml", help="one of those above")
@@ -176,6 +182,13 @@ def _report(given: Namespace) -> None:
     from autowarm.results import refresh
 
     _print(refresh(Path(given.dir)))
+
+
+def _plot(given: Namespace) -> None:
+    from autowarm.results import plot_results
+
+    path = Path(given.output) if given.output is not None else Path(given.dir) / f"{given.plot}.png"
+    _wrote(path, lambda: plot_results(Path(given.dir), given.plot, path))
 
 
 def _export(given: Namespace) -> None:
@@ -263,7 +276,22 @@ _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace
     "report": (
         _report_arguments,
         _report,
-        "Print the report of a study, and write it anew: report.md, report.png, trials.csv.",
+        "Print the report of a study, and write it anew: report.html, report.md, report.png, and the trials' tables.\n\n"
+        "report.html is one file with plots to look around in; it asks nothing of the network.",
+    ),
+    "plot": (
+        _plot_arguments,
+        _plot,
+        "Draw one plot of a study's report as PNG or SVG.\n\n"
+        "horizons      best schedule by total_steps and dataset_size\n"
+        "warmup_map    every run by its peak learning rate and its warmup, failures as crosses\n"
+        "decays        each decay at its own best learning rate\n"
+        "importance    what the differences between the runs come from\n"
+        "scaling       best learning rate by length of run, with a band\n"
+        "lr_curves     learning rates of the top schedules and of today's\n"
+        "loss_curves   validation curves by outcome\n"
+        "range_test    training loss of the range test over the learning rate\n"
+        "cost          what the study cost, by what it was spent on",
     ),
     "export": (
         _export_arguments,

@@ -8,8 +8,10 @@ from autowarm.analysis.advice import Bounds
 from autowarm.errors import SettingsError, StudyError
 from autowarm.export import Source, choose, confirmed_seeds
 from autowarm.record import TrialRecord
-from autowarm.report.files import PICTURE, RECORDS, read_results, write_report, write_results
-from autowarm.report.markdown import report_md
+from autowarm.report.contents import contents_of
+from autowarm.report.files import RECORDS, read_results, write_report, write_results
+from autowarm.report.matplotlib_figure import draw_plot
+from autowarm.report.plots.registry import check_name, plot_of
 from autowarm.settings import DATABASE, STUDY_FILE
 from autowarm.space import SearchSpace
 from autowarm.yaml_files import read_yaml
@@ -47,10 +49,28 @@ def refresh(out: Path) -> str:
     records = results_of(out)
     name = _name(records, out)
     try:
-        write_report(records, out, name=name, bounds=_bounds(out))
+        return write_report(records, out, name=name, bounds=_bounds(out))
     except OSError as e:
         raise StudyError(f"the report cannot be written to {out}: {e.strerror or e}") from None
-    return report_md(records, name=name, picture=PICTURE, bounds=_bounds(out))
+
+
+def plot_results(out: Path, plot: str, path: Path) -> None:
+    """Draw one plot of a study's folder.
+
+    Args:
+        out: the folder.
+        plot: its name, one of `autowarm.report.plots.registry.PLOTS`.
+        path: of the picture, a .png or .svg file.
+
+    Raises:
+        SettingsError: there is no such plot, or nothing to draw in it, or the file ends otherwise.
+        RecordError: there are no results, or they cannot be read.
+        StudyError: the database cannot be read.
+    """
+    check_name(plot)
+    records = results_of(out)
+    contents = contents_of(records, name=_name(records, out), bounds=_bounds(out))
+    draw_plot(plot_of(contents, plot), path)
 
 
 def source_of(path: Path, total_steps: int | None = None, dataset_size: int | None = None) -> Source:

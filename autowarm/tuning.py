@@ -23,6 +23,7 @@ from autowarm.progress import Display, display_for
 from autowarm.pruning import Pruning, ema_rungs_of, rungs_of
 from autowarm.record import Mode, TrialRecord
 from autowarm.report.files import write_results
+from autowarm.report.notebook import notebook_html
 from autowarm.report.tables import last_line, to_frame
 from autowarm.schedule import Schedule
 from autowarm.search import Search, check_seeds, cores, threads
@@ -73,6 +74,10 @@ class TuneResult:
     def to_pandas(self) -> pd.DataFrame:
         """Return a table of one row a trial."""
         return to_frame(self.records)
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the answer and a picture; the whole report is in the folder."""
+        return notebook_html(self.records, self.out)
 
 
 def tune(

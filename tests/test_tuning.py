@@ -57,7 +57,8 @@ def test_a_study_finds_a_schedule_and_leaves_its_results(tmp_path: Path) -> None
     assert checks == [("confirm", 1), ("baseline", 1), ("confirm", 1), ("confirm", 1)]
     assert len(result.to_pandas()) == 10
     names = {path.name for path in tmp_path.iterdir()} - {".lock"}
-    assert names == {"study.yaml", "study.db", "trials.jsonl", "trials.csv", "report.md", "report.png"}
+    derived = {"trials.jsonl", "trials.csv", "trials.parquet", "report.html", "report.md", "report.png"}
+    assert names == {"study.yaml", "study.db"} | derived
     assert read_jsonl(tmp_path / "trials.jsonl") == list(result.records)
     assert sorted(read_records(tmp_path), key=lambda r: (r.role, r.trial)) == sorted(
         result.records, key=lambda r: (r.role, r.trial)

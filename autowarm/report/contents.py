@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from autowarm.analysis.advice import Bounds
@@ -101,28 +101,7 @@ def contents_of(records: Iterable[TrialRecord], *, name: str, bounds: Bounds | N
     Raises:
         RecordError: the records watch different metrics.
     """
-    records = tuple(records)
-    runs = runs_of(records)
-    bounds = bounds_of(records, bounds)
-    by_target: dict[Horizon, list[TrialRecord]] = {h: [] for h in horizons(records)}
-    for record in records:
-        if record.target in by_target:
-            by_target[record.target].append(record)
-    return Contents(
-        name=name,
-        runs=runs,
-        records=records,
-        bounds=bounds,
-        target=target_horizon(records),
-        answers={h: answer_of(here, h) for h, here in by_target.items()},
-        compared=tuple(comparisons(records)),
-        warmup=warmup_need(runs),
-        decays=decay_choice(runs),
-        importance=importance(runs),
-        scaling=scaling(runs),
-        grid=horizon_grid(runs),
-        doubts=tuple(doubts(runs, records, bounds)),
-    )
+    return _analysed(answers_of(records, name=name, bounds=bounds))
 
 
 def contents_of_runs(runs: Runs, *, name: str, notices: Sequence[str] = ()) -> Contents:
@@ -133,17 +112,37 @@ def contents_of_runs(runs: Runs, *, name: str, notices: Sequence[str] = ()) -> C
         name: the title of the report.
         notices: what was seen while it was read.
     """
+    return _analysed(Contents(name=name, runs=runs, notices=tuple(notices), answers={}))
+
+
+def answers_of(records: Iterable[TrialRecord], *, name: str, bounds: Bounds | None = None) -> Contents:
+    """Return what the records of a study answer, without the analyses that a whole report adds; as `contents_of`."""
+    records = tuple(records)
+    by_target: dict[Horizon, list[TrialRecord]] = {h: [] for h in horizons(records)}
+    for record in records:
+        if record.target in by_target:
+            by_target[record.target].append(record)
     return Contents(
         name=name,
-        runs=runs,
-        notices=tuple(notices),
-        answers={},
+        runs=runs_of(records),
+        records=records,
+        bounds=bounds_of(records, bounds),
+        target=target_horizon(records),
+        answers={h: answer_of(here, h) for h, here in by_target.items()},
+        compared=tuple(comparisons(records)),
+    )
+
+
+def _analysed(contents: Contents) -> Contents:
+    runs = contents.runs
+    return replace(
+        contents,
         warmup=warmup_need(runs),
         decays=decay_choice(runs),
         importance=importance(runs),
         scaling=scaling(runs),
         grid=horizon_grid(runs),
-        doubts=tuple(doubts(runs)),
+        doubts=tuple(doubts(runs, contents.records or None, contents.bounds)),
     )
 
 

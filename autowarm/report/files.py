@@ -7,28 +7,32 @@ from pathlib import Path
 
 from autowarm.analysis.advice import Bounds
 from autowarm.errors import RecordError
-from autowarm.planning.range_test import found_range
 from autowarm.record import TrialRecord, read_jsonl, write_jsonl
-from autowarm.report.markdown import report_md
-from autowarm.report.sections.cost import RANGE_PICTURE
+from autowarm.report.contents import Contents, contents_of
+from autowarm.report.html_page import html_page
+from autowarm.report.markdown import markdown
+from autowarm.report.parquet import write_parquet
 from autowarm.report.picture import draw
 from autowarm.report.range_picture import draw_range_test
+from autowarm.report.sections.cost import RANGE_PICTURE
 from autowarm.report.tables import to_csv
 
 RECORDS = "trials.jsonl"
 TABLE = "trials.csv"
+PARQUET = "trials.parquet"
 REPORT = "report.md"
+PAGE = "report.html"
 PICTURE = "report.png"
 
 
 def write_results(records: Iterable[TrialRecord], out: Path, *, name: str, bounds: Bounds | None = None) -> None:
-    """Write `trials.jsonl`, and what is derived from it: `trials.csv`, `report.md` and `report.png`.
+    """Write `trials.jsonl`, and what is derived from it; see `write_report`.
 
     Args:
         records: of one study.
         out: the folder, made where it is missing.
         name: the title of the report.
-        bounds: of the search, for the advice; see `autowarm.analysis.advice.advise`.
+        bounds: of the search, for the advice; see `autowarm.analysis.trust.doubts`.
     """
     records = list(records)
     out.mkdir(parents=True, exist_ok=True)
@@ -36,16 +40,34 @@ def write_results(records: Iterable[TrialRecord], out: Path, *, name: str, bound
     write_report(records, out, name=name, bounds=bounds)
 
 
-def write_report(records: Sequence[TrialRecord], out: Path, *, name: str, bounds: Bounds | None = None) -> None:
-    """Write `trials.csv`, `report.md` and `report.png` into an existing folder, but no `trials.jsonl`.
+def write_report(records: Sequence[TrialRecord], out: Path, *, name: str, bounds: Bounds | None = None) -> str:
+    """Write the report into an existing folder, but no `trials.jsonl`; return it as Markdown.
 
-    And `range_test.png`, where a range test found the range of `initial_lr`.
+    That is `report.md`, `report.html` and `report.png`, and the records as `trials.csv` and `trials.parquet`. And
+    `range_test.png`, where a range test found the range of `initial_lr`.
     """
-    _replace(out / TABLE, to_csv(records))
+    table = to_csv(records)
+    _replace(out / TABLE, table)
+    write_parquet(table, out / PARQUET)
     draw(records, out / PICTURE)
-    if found_range(records) is not None:
+    contents = contents_of(records, name=name, bounds=bounds)
+    if contents.range_found is not None:
         draw_range_test(records, out / RANGE_PICTURE)
-    _replace(out / REPORT, report_md(records, name=name, picture=PICTURE, bounds=bounds))
+    return write_contents(contents, out, picture=PICTURE)
+
+
+def write_contents(contents: Contents, out: Path, *, picture: str | None = None) -> str:
+    """Write `report.md` and `report.html` into an existing folder; return the former.
+
+    Args:
+        contents: what the report says, of a study or of a table of runs.
+        out: the folder.
+        picture: the address of an image for `report.md`.
+    """
+    text = markdown(contents, picture=picture)
+    _replace(out / REPORT, text)
+    _replace(out / PAGE, html_page(contents))
+    return text
 
 
 def read_results(out: Path) -> list[TrialRecord]:

@@ -40,7 +40,7 @@ def html_page(contents: Contents) -> str:
     sections = [shown for section in sections_of(contents) if (shown := _section(section, plots))]
     script = (_PAGE / "page.js").read_text(encoding="utf-8")
     said = headline(contents)
-    page = _template().render(
+    page: str = _template().render(
         name=contents.name,
         headline=said,
         rest=said.rest.lstrip(":, "),

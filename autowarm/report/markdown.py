@@ -8,7 +8,7 @@ from autowarm.analysis.advice import Bounds
 from autowarm.record import TrialRecord
 from autowarm.report.cells import escape, table
 from autowarm.report.contents import Contents, contents_of
-from autowarm.report.document import Block, Bullets, Code, Heading, Image, Table, Text
+from autowarm.report.document import Block, Bullets, Code, Figure, Heading, Image, Table, Text
 from autowarm.report.headline import headline
 from autowarm.report.sections import sections_of
 
@@ -51,17 +51,20 @@ def markdown(contents: Contents, *, picture: str | None = None) -> str:
 
 
 def _block(block: Block, *, pictures: bool) -> str:
-    if isinstance(block, Text):
-        return escape(block.text)
-    if isinstance(block, Heading):
-        return f"### {escape(block.text)}"
-    if isinstance(block, Bullets):
-        return "\n".join(f"- {escape(item)}" for item in block.items)
-    if isinstance(block, Table):
-        return "\n".join(table(block.header, block.rows))
-    if isinstance(block, Code):
-        return f"```{block.language}\n{block.text}\n```"
-    if isinstance(block, Image):
-        return f"![{escape(block.words)}]({block.address})" if pictures else ""
-    # a plot needs a library to be seen
-    return ""
+    match block:
+        case Text():
+            words = escape(block.text)
+        case Heading():
+            words = f"### {escape(block.text)}"
+        case Bullets():
+            words = "\n".join(f"- {escape(item)}" for item in block.items)
+        case Table():
+            words = "\n".join(table(block.header, block.rows))
+        case Code():
+            words = f"```{block.language}\n{block.text}\n```"
+        case Image():
+            words = f"![{escape(block.words)}]({block.address})" if pictures else ""
+        case Figure():
+            # Markdown has no plots
+            words = ""
+    return words

@@ -112,7 +112,7 @@ def _bars(axes: Axes, bars: Bars, starts: np.ndarray | float, z: int) -> np.ndar
     places = np.arange(len(lengths))
     axes.barh(places, lengths, left=starts, height=0.62, color=colour(bars.colour), label=label, zorder=z)
     if bars.high:
-        shown = lengths > 0
+        shown = np.isfinite(bars.high)
         ends = np.maximum([lengths - np.array(bars.low), np.array(bars.high) - lengths], 0.0)[:, shown]
         axes.errorbar(
             (starts + lengths)[shown],

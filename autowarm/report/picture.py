@@ -5,6 +5,7 @@ Figures are built without pyplot, which would pick a window system and keep ever
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -84,16 +85,21 @@ def draw(records: Sequence[TrialRecord], path: Path) -> None:
         SettingsError: another suffix.
         RecordError: the records of a horizon watch different metrics.
     """
+    save(picture(records), path)
+
+
+def picture(records: Sequence[TrialRecord], *, rows: int = MAX_HORIZONS) -> Figure:
+    """Return that picture as a figure, of at most so many of the largest horizons."""
     # levels of a ladder, too: they were trained, and are all there is of one that was interrupted
     trained = sorted({r.horizon for r in records if r.role != "range_test"}, key=horizon_order, reverse=True)
-    panels = [panel_of(records, horizon) for horizon in trained[:MAX_HORIZONS]]
+    panels = [panel_of(records, horizon) for horizon in trained[:rows]]
     figure = new_figure(width=12.0, height=4.3 * max(len(panels), 1))
     if not panels:
         figure.text(0.5, 0.5, "No trial has run yet", ha="center", va="center", fontsize=14)
     else:
         for panel, row in zip(panels, figure.subfigures(len(panels), 1, squeeze=False)[:, 0], strict=True):
             _draw_panel(panel, row)
-    save(figure, path)
+    return figure
 
 
 def new_figure(*, width: float, height: float) -> Figure:
@@ -109,17 +115,24 @@ def save(figure: Figure, path: Path) -> None:
     Raises:
         SettingsError: another suffix.
     """
-    import matplotlib as mpl
-
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         raise SettingsError(f"a picture ends in {' or '.join(_SUFFIXES)}, got {path.name!r}")
     part = path.with_name(path.name + ".part")
+    part.write_bytes(picture_bytes(figure, suffix[1:]))
+    part.replace(path)
+
+
+def picture_bytes(figure: Figure, kind: str) -> bytes:
+    """Return a figure as the bytes of a "png" or an "svg"; the same figure gives the same bytes."""
+    import matplotlib as mpl
+
+    data = io.BytesIO()
     with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": "autowarm"}):
         # a name in a script the font lacks is drawn as boxes, which is no reason to stop
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(part, format=suffix[1:], metadata={"Date": None} if suffix == ".svg" else None)
-    part.replace(path)
+        figure.savefig(data, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    return data.getvalue()
 
 
 def plain_text(text: str) -> str:

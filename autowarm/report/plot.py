@@ -107,7 +107,7 @@ class Bars:
         hovers: what each is.
         colour: a name of the palette.
         label: in the legend.
-        low: ends of the intervals, and `high`; empty: none.
+        low: ends of the intervals, and `high`; NaN where a bar has none; empty: none have.
     """
 
     lengths: Numbers

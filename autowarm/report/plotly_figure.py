@@ -1,7 +1,8 @@
-"""Plots for plotly.js: the same plain JSON that plotly's graph objects would make, without the second of importing them.
+"""Plots for plotly.js, as the JSON that plotly's graph objects would make, without the second of importing those.
 
-Colours stay names ("@best"), which the page turns into those of the theme it is read in. plotly.js reads a few HTML tags
-in every text, so all texts are escaped; and it fills in `%{...}` in templates alone, into which no text of a study goes.
+Colours stay names ("@best"), which the page turns into those of the theme it is read in. plotly.js reads a few HTML
+tags in every text, so all texts are escaped; and it fills in `%{...}` in templates alone, into which no text of a study
+goes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from autowarm.report.plot import Axis, Band, Bars, Line, Mark, Plot, Points, Square, Squares
+from autowarm.report.plot import Axis, Band, Bars, Line, Mark, Numbers, Plot, Points, Square, Squares
 
 # pixels
 HEIGHT = 400
@@ -36,7 +37,7 @@ def figure(plot: Plot) -> dict[str, Any]:
         "margin": {"l": 8, "r": 12, "t": 58 if bar else 12, "b": 8},
         "hovermode": "closest",
         "showlegend": any(trace.get("showlegend") for trace in traces),
-        "legend": {"orientation": "h", "x": 0, "y": -0.2, "yref": "paper", "yanchor": "top"},
+        "legend": {"orientation": "h", "x": 0, "y": 0, "yref": "container", "yanchor": "bottom"},
         "shapes": shapes,
         "annotations": notes,
         "barmode": "stack",
@@ -46,9 +47,9 @@ def figure(plot: Plot) -> dict[str, Any]:
 
 
 def text(words: str) -> str:
-    """Return text as plotly.js shows it as it is: escaped, line breaks kept.
+    r"""Return text as plotly.js shows it as it is: escaped, line breaks kept.
 
-    >>> text("a <b>\\nc")
+    >>> text("a <b>\nc")
     'a &lt;b&gt;<br>c'
     """
     return html.escape(words, quote=False).replace("\n", "<br>")
@@ -96,7 +97,7 @@ def _line(line: Line, plot: Plot) -> list[dict[str, Any]]:
         "line": {"color": f"@{line.colour}", "width": line.width, "dash": line.dash},
         "opacity": line.opacity,
         "meta": text(line.hover),
-        "hovertemplate": f"%{{meta}}<br>{text(plot.x.title)[:40]} %{{x:{_NUMBER}}}: %{{y:{_NUMBER}}}<extra></extra>",
+        "hovertemplate": f"%{{meta}}<br>{text(plot.x.title)} %{{x:{_NUMBER}}}: %{{y:{_NUMBER}}}<extra></extra>",
         **_legend(line.label, line.colour),
     }
     if line.crossed:
@@ -139,17 +140,22 @@ def _points(points: Points, plot: Plot) -> dict[str, Any]:
         "hoverinfo": "text",
         **_legend(points.label, points.colour),
     }
-    for axis, at, low_ends, high_ends in (("x", points.x, points.x_low, points.x_high), ("y", points.y, points.y_low, points.y_high)):
-        if high_ends:
-            trace[f"error_{axis}"] = {
-                "type": "data",
-                "symmetric": False,
-                "array": numbers(h - v for h, v in zip(high_ends, at, strict=True)),
-                "arrayminus": numbers(v - low for low, v in zip(low_ends, at, strict=True)),
-                "color": f"@{points.colour}",
-                "thickness": 1.8,
-            }
+    if points.x_high:
+        trace["error_x"] = _interval(points.x, points.x_low, points.x_high, points.colour)
+    if points.y_high:
+        trace["error_y"] = _interval(points.y, points.y_low, points.y_high, points.colour)
     return trace
+
+
+def _interval(at: Numbers, low: Numbers, high: Numbers, colour: str) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": numbers(h - v for h, v in zip(high, at, strict=True)),
+        "arrayminus": numbers(v - end for end, v in zip(low, at, strict=True)),
+        "color": f"@{colour}",
+        "thickness": 1.6,
+    }
 
 
 def _bar(title: str) -> dict[str, Any]:
@@ -196,14 +202,7 @@ def _bars(bars: Bars) -> dict[str, Any]:
         **_legend(bars.label, bars.colour),
     }
     if bars.high:
-        trace["error_x"] = {
-            "type": "data",
-            "symmetric": False,
-            "array": numbers(h - v for h, v in zip(bars.high, bars.lengths, strict=True)),
-            "arrayminus": numbers(v - low for low, v in zip(bars.low, bars.lengths, strict=True)),
-            "color": "@ink",
-            "thickness": 1.4,
-        }
+        trace["error_x"] = _interval(bars.lengths, bars.low, bars.high, "ink")
     return trace
 
 
@@ -254,5 +253,5 @@ def _words(square: Square) -> dict[str, Any]:
         "y": square.y,
         "text": f"<i>{shown}</i>" if square.predicted else shown,
         "showarrow": False,
-        "font": {"color": "@muted" if square.predicted else "@square_ink", "size": 11},
+        "font": {"color": "@muted" if square.predicted else "@square_ink", "size": 12},
     }

@@ -24,7 +24,8 @@ def test_what_was_written_is_read_back(make_record: MakeRecord, tmp_path: Path) 
     out = tmp_path / "new" / "folder"
     write_results(records, out, name="x")
     assert read_results(out) == records
-    assert sorted(p.name for p in out.iterdir()) == ["report.md", "report.png", "trials.csv", "trials.jsonl"]
+    written = {"report.html", "report.md", "report.png", "trials.csv", "trials.jsonl", "trials.parquet"}
+    assert {p.name for p in out.iterdir()} == written
     assert "](report.png)" in (out / "report.md").read_text(encoding="utf-8")
     write_results([], out, name="x")
     assert read_results(out) == []

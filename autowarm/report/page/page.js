@@ -12,7 +12,8 @@
 
   const { plots, palettes } = JSON.parse(document.getElementById("plots").textContent);
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
-  const coarse = window.matchMedia("(pointer: coarse)").matches;
+  // a finger that scrolls the page should not zoom a plot, and finds no buttons that show on hovering
+  const mouse = window.matchMedia("(hover: hover) and (pointer: fine)").matches;
   const colourKeys = new Set(["color", "fillcolor", "colorscale"]);
 
   // "@best" is a colour only where a colour is due: a text may begin with an @
@@ -41,12 +42,15 @@
         paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
         font: { color: palette.ink, size: narrow ? 11 : 12, family: getComputedStyle(document.body).fontFamily },
         hoverlabel: { bgcolor: palette.paper, bordercolor: palette.muted, font: { color: palette.ink }, align: "left" },
-        // a finger that scrolls the page should not zoom a plot
-        dragmode: coarse ? false : "zoom",
+        dragmode: mouse ? "zoom" : false,
+        modebar: { bgcolor: "rgba(0,0,0,0)", color: palette.muted, activecolor: palette.ink },
       };
       layout.xaxis = axis(layout.xaxis, palette, narrow);
       layout.yaxis = axis(layout.yaxis, palette, narrow);
-      const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+      const config = {
+        responsive: true, displaylogo: false, displayModeBar: mouse ? "hover" : false,
+        modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+      };
       Plotly.react(box, themed(plot.data, palette), layout, config).then(() => {
         box.dataset.drawn = theme;
         page.dataset.drawn = String(document.querySelectorAll(".plot[data-drawn]").length);

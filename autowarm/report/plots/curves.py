@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from autowarm.analysis.best import has_value, ranked
 from autowarm.planning.range_test import sweep_of
 from autowarm.record import OUTCOMES, TrialRecord
 from autowarm.report.contents import Contents
-from autowarm.report.picture import healthy_range, lr_curve, panel_of
 from autowarm.report.palette import SERIES
+from autowarm.report.picture import healthy_range, lr_curve, panel_of
 from autowarm.report.plot import Axis, Band, Line, Mark, Plot
 from autowarm.report.plots.thinning import thinned
 from autowarm.report.range_picture import loss_range
@@ -45,9 +46,8 @@ def lr_curves(contents: Contents) -> Plot | str:
     peaks = [max(line.y) for line in lines if max(line.y) > 0]
     log = bool(peaks) and max(peaks) / min(peaks) > _WIDE
     span = (min(peaks) * _LOWEST_LR, max(peaks) * 1.5) if log else None
-    if log:
-        # warmup starts at 0, which a logarithmic axis cannot show: the line then comes up from below
-        lines = [_raised(line, min(peaks) * _LOWEST_LR / 10) for line in lines]
+    # warmup starts at 0, which a logarithmic axis cannot show: the line then comes up from below
+    lines = [_raised(line, min(peaks) * _LOWEST_LR / 10) if log else _simplified(line) for line in lines]
     return Plot(
         name="lr_curves",
         title="Learning rates of the top schedules and of today's",
@@ -57,9 +57,9 @@ def lr_curves(contents: Contents) -> Plot | str:
     )
 
 
-def _first_of_each(records: Sequence[TrialRecord] | object) -> list[TrialRecord]:
+def _first_of_each(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     found: dict[str, TrialRecord] = {}
-    for record in records:  # type: ignore[attr-defined]
+    for record in records:
         found.setdefault(record.label, record)
     return list(found.values())
 
@@ -68,11 +68,10 @@ def _lr_line(record: TrialRecord, colour: str, label: str) -> Line | None:
     curve = lr_curve(record)
     if curve is None:
         return None
-    steps, lrs = _simplified(np.array(curve[0], dtype=float), np.array(curve[1], dtype=float))
     value = f"\n{record.monitor} {record.value:.5g}" if has_value(record) else ""
     return Line(
-        x=tuple(steps),
-        y=tuple(lrs),
+        x=tuple(curve[0]),
+        y=tuple(curve[1]),
         colour=colour,
         label=label,
         hover=f"{record.label}{value}",
@@ -82,18 +81,19 @@ def _lr_line(record: TrialRecord, colour: str, label: str) -> Line | None:
     )
 
 
-def _simplified(x: np.ndarray, y: np.ndarray) -> tuple[list[float], list[float]]:
+def _simplified(line: Line) -> Line:
     """Leave out points that lie on the straight line between their neighbours."""
+    x, y = np.array(line.x, dtype=float), np.array(line.y, dtype=float)
     if len(x) < 3:
-        return x.tolist(), y.tolist()
+        return line
     slopes = np.diff(y) / np.diff(x)
     bends = np.abs(np.diff(slopes)) > 1e-6 * (float(np.abs(slopes).max()) or 1.0)
     kept = np.flatnonzero(np.concatenate(([True], bends, [True])))
-    return x[kept].tolist(), y[kept].tolist()
+    return replace(line, x=tuple(x[kept].tolist()), y=tuple(y[kept].tolist()))
 
 
 def _raised(line: Line, floor: float) -> Line:
-    return Line(**{**vars(line), "y": tuple(max(value, floor) for value in line.y)})
+    return replace(line, y=tuple(max(value, floor) for value in line.y))
 
 
 def loss_curves(contents: Contents) -> Plot | str:
@@ -106,7 +106,7 @@ def loss_curves(contents: Contents) -> Plot | str:
         of_outcome = [r for r in panel.search if r.outcome == outcome and r is not panel.best]
         lines = [line for r in of_outcome if (line := _loss_line(r, outcome.lower()))]
         # one of them stands for all in the legend
-        lines[:1] = [Line(**{**vars(lines[0]), "label": f"{len(lines)} {outcome}"})] if lines else []
+        lines[:1] = [replace(lines[0], label=f"{len(lines)} {outcome}")] if lines else []
         marks += lines
     today = _first_of_each(panel.baseline)[:1]
     marks += [line for r in today if (line := _loss_line(r, "today", "today"))]
@@ -116,14 +116,14 @@ def loss_curves(contents: Contents) -> Plot | str:
         return "no trial at the target horizon was validated"
     one = panel.search[0] if panel.search else panel.baseline[0]
     total = len(panel.search) + panel.hidden
-    note = f"{len(panel.search)} of {total:,} trials are drawn: from the best to the worst, evenly." * bool(panel.hidden)
+    note = f"{len(panel.search)} of {total:,} trials are drawn, from the best to the worst."
     return Plot(
         name="loss_curves",
         title=f"{one.monitor} on the way, by outcome",
         x=Axis(title="optimizer step"),
         y=Axis(title=f"{one.monitor} ({'less' if one.mode == 'min' else 'more'} is better)", span=healthy_range(panel)),
         marks=tuple(marks),
-        note=note,
+        note=note if panel.hidden else "",
     )
 
 

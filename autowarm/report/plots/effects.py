@@ -68,13 +68,14 @@ def importance(contents: Contents) -> Plot | str:
         return "there are too few runs to tell what matters"
     order = sorted(zip(found.names, found.main, strict=True), key=lambda pair: -pair[1].value)
     told = [(name, share, "alone") for name, share in order]
-    told += [(f"{a} × {b}", share, "together") for a, b, share in found.pairs[:PAIRS]]
+    told += [(f"{a} with {b}", share, "together") for a, b, share in found.pairs[:PAIRS]]
     told.reverse()
     marks = tuple(
         Bars(
             lengths=tuple(100 * share.value if kind == of else 0.0 for _, share, kind in told),
-            low=tuple(100 * share.low if kind == of else 0.0 for _, share, kind in told),
-            high=tuple(100 * share.high if kind == of else 0.0 for _, share, kind in told),
+            # no interval on the bars of the other kind
+            low=tuple(100 * share.low if kind == of else math.nan for _, share, kind in told),
+            high=tuple(100 * share.high if kind == of else math.nan for _, share, kind in told),
             hovers=tuple(f"{name}: {share_interval(share)}" for name, share, _ in told),
             colour=colour,
             label=label,

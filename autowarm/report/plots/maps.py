@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from autowarm.analysis.horizon_grid import GridCell
 from autowarm.analysis.runs import Flags, Floats, Runs
 from autowarm.report.contents import Contents
 from autowarm.report.plot import Axis, Line, Mark, Plot, Points, Square, Squares
-from autowarm.report.plots.thinning import MAX_POINTS, thinned_rows
+from autowarm.report.plots.thinning import thinned_rows
 from autowarm.report.words import interval, percent, schedule_in_words
 
 # Lengths of run up to which each is a group of its own.
@@ -38,8 +39,9 @@ def warmup_map(contents: Contents) -> Plot | str:
         marks.append(_points(runs, drawn & runs.failed, "failed", colour="diverged", symbol="cross", size=7.0))
     ended = drawn & runs.ended
     if ended.any():
-        of = _points(runs, ended, "ended well", colour="complete", symbol="dot", size=8.0)
-        marks.append(Points(**{**vars(of), "values": tuple(values[ended].tolist())}))
+        # the colour bar tells what they are
+        of = _points(runs, ended, "", colour="complete", symbol="dot", size=8.0)
+        marks.append(replace(of, values=tuple(values[ended].tolist())))
     marks += _stable(contents) + _answer(contents)
     hidden = len(rows) - len(chosen)
     return Plot(
@@ -75,7 +77,8 @@ def _colours(runs: Runs) -> tuple[Floats, str, tuple[float, float]]:
         return runs.value, runs.metric, (0.0, 1.0)
     worst = float(np.quantile(values, _WORST if runs.mode == "min" else 1 - _WORST))
     low, high = (float(values.min()), worst) if runs.mode == "min" else (worst, float(values.max()))
-    return runs.value, runs.metric, (low, high if high > low else low + (abs(low) or 1.0) * 1e-3)
+    named = f"{runs.metric} ({'less' if runs.mode == 'min' else 'more'} is better)"
+    return runs.value, named, (low, high if high > low else low + (abs(low) or 1.0) * 1e-3)
 
 
 def _points(runs: Runs, mask: Flags, label: str, *, colour: str, symbol: str, size: float) -> Points:
@@ -136,9 +139,8 @@ def _answer(contents: Contents) -> list[Mark]:
         return []
     if share is None or not math.isfinite(share):
         return []
-    return [
-        Points(x=(lr,), y=(100 * share,), hovers=(f"{label}: {words}",), colour="best", symbol="star", size=15, label=label)
-    ]
+    hovers = (f"{label}: {words}",)
+    return [Points(x=(lr,), y=(100 * share,), hovers=hovers, colour="best", symbol="star", size=15, label=label)]
 
 
 def horizons(contents: Contents) -> Plot | str:
@@ -172,7 +174,7 @@ def horizons(contents: Contents) -> Plot | str:
         x=Axis(title="total_steps", ticks=tuple((i, f"{steps:,.0f}") for i, steps in enumerate(grid.total_steps))),
         y=Axis(title="dataset_size", ticks=tuple(enumerate(sizes))),
         marks=(Squares(squares=squares),),
-        note="The darker, the higher the learning rate."
+        note="The stronger the blue, the higher the learning rate."
         + " Dashed and pale: predicted, nobody ran it." * predicted
         + " ≈: other schedules are within noise." * any(cell.ties for cell in cells),
         height=max(0.5, 0.28 * len(sizes) + 0.25),

@@ -26,14 +26,23 @@ PLOTS: dict[str, tuple[str, Callable[[Contents], Plot | str]]] = {
 }
 
 
+def check_name(name: str) -> None:
+    """Refuse what is no plot.
+
+    Raises:
+        SettingsError: there is no such plot.
+    """
+    if name not in PLOTS:
+        raise SettingsError(unknown("plot", name, PLOTS))
+
+
 def plot_of(contents: Contents, name: str) -> Plot:
     """Return a plot by its name.
 
     Raises:
         SettingsError: there is no such plot, or nothing to draw in it.
     """
-    if name not in PLOTS:
-        raise SettingsError(unknown("plot", name, PLOTS))
+    check_name(name)
     plot = PLOTS[name][1](contents)
     if isinstance(plot, str):
         others = ", ".join(plots_of(contents)) or "none"

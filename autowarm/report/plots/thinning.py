@@ -20,7 +20,7 @@ def thinned(count: int, most: int = MAX_POINTS) -> list[int]:
     """
     if count <= most:
         return list(range(count))
-    return np.linspace(0, count - 1, most).round().astype(int).tolist()
+    return [int(place) for place in np.linspace(0, count - 1, most).round()]
 
 
 def thinned_rows(rows: NDArray[np.intp], kept: int | None, most: int = MAX_POINTS) -> NDArray[np.intp]:

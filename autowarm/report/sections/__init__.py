@@ -18,8 +18,8 @@ from autowarm.report.sections.use import use
 from autowarm.report.sections.warmup import how_much_warmup
 
 _SECTIONS: tuple[Callable[[Contents], Section | None], ...] = (
-    *(best, trained_again, compared, how_much_warmup, which_decay, what_matters, longer, trust),
-    *(curves, ladder, range_test, spent, audited, diverged, failed, use),
+    *(best, how_much_warmup, which_decay, what_matters, longer, trust, trained_again, compared, audited),
+    *(curves, ladder, range_test, spent, diverged, failed, use),
 )
 
 

@@ -60,9 +60,7 @@ def compared(contents: Contents) -> Section | None:
     counts = Counter((c.horizon, c.today) for c in found)
     said = tuple(
         # which one is meant, where several were
-        horizon_words(c.horizon)
-        + (f", {c.tuned}" if counts[c.horizon, c.today] > 1 else "")
-        + f": {c.verdict()}"
+        horizon_words(c.horizon) + (f", {c.tuned}" if counts[c.horizon, c.today] > 1 else "") + f": {c.verdict()}"
         for c in found
     )
     return Section("Tuned against today's schedule", (table(header, rows), Bullets(said)))
