@@ -276,7 +276,7 @@ _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace
     "report": (
         _report_arguments,
         _report,
-        "Print the report of a study, and write it anew: report.html, report.md, report.png, and the trials' tables.\n\n"
+        "Print the report of a study, and write it anew: report.html, report.md, report.png, and tables.\n\n"
         "report.html is one file with plots to look around in; it asks nothing of the network.",
     ),
     "plot": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -114,9 +115,9 @@ def _analyses(word: str) -> dict[str, object]:
                 failure=Estimate((5 * i + (j == 0)) / 20, 0.0, 0.6),
                 value=1.2 + 0.1 * i,
             )
-            for j, (low, high) in enumerate(zip(shares, shares[1:], strict=False))
+            for j, (low, high) in enumerate(pairwise(shares))
         )
-        for i, (lr_low, lr_high) in enumerate(zip(lrs, lrs[1:], strict=False))
+        for i, (lr_low, lr_high) in enumerate(pairwise(lrs))
     )
     ends = [(0.02, 0.01, 0.03), (0.04, 0.03, 0.06), (0.05, 0.04, math.inf)]
     warmup = WarmupNeed(

@@ -29,9 +29,7 @@ def notebook_html(records: Sequence[TrialRecord], out: Path) -> str:
         f"<small>{escape(fact.detail)}</small></div>"
         for fact in said.facts
     )
-    figure = picture(records, rows=1)
-    figure.set_dpi(65)
-    image = base64.b64encode(picture_bytes(figure, "png")).decode()
+    image = base64.b64encode(picture_bytes(picture(records, rows=1), "png", dpi=65)).decode()
     alt = "Learning-rate and validation curves"
     return (
         f"<div><p><b>{escape(name)}: {escape(said.use)}</b>{escape(said.text.removeprefix(said.use))}</p>"

@@ -123,15 +123,21 @@ def save(figure: Figure, path: Path) -> None:
     part.replace(path)
 
 
-def picture_bytes(figure: Figure, kind: str) -> bytes:
-    """Return a figure as the bytes of a "png" or an "svg"; the same figure gives the same bytes."""
+def picture_bytes(figure: Figure, kind: str, *, dpi: float | None = None) -> bytes:
+    """Return a figure as the bytes of a "png" or an "svg"; the same figure gives the same bytes.
+
+    Args:
+        figure: to draw.
+        kind: "png" or "svg".
+        dpi: pixels per inch; default: those of the figure.
+    """
     import matplotlib as mpl
 
     data = io.BytesIO()
     with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": "autowarm"}):
         # a name in a script the font lacks is drawn as boxes, which is no reason to stop
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(data, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        figure.savefig(data, format=kind, dpi=dpi or "figure", metadata={"Date": None} if kind == "svg" else None)
     return data.getvalue()
 
 
