@@ -14,6 +14,7 @@ from autowarm.cli import main
 from autowarm.export import FORMATS
 from autowarm.record import TrialRecord
 from autowarm.report.files import RECORDS, write_results
+from autowarm.report.plots.registry import PLOTS
 from autowarm.results import results_of
 from autowarm.schedule import Schedule, load_schedule
 from autowarm.settings import DATABASE, StudySettings
@@ -84,6 +85,7 @@ COMMANDS = {
     "plan": ["study", "--n_trials", "--budget", "--seed", "--n_jobs"],
     "tune": ["study", "--n_trials", "--budget", "--seed", "--n_jobs", "--storage", "--out"],
     "report": ["dir"],
+    "plot": ["plot", "dir", "--output"],
     "export": ["source", "--format", "--output", "--total_steps", "--dataset_size"],
     "show": ["file", "--total_steps", "--job", "--output"],
 }
@@ -248,6 +250,36 @@ def test_export_of_a_bare_schedule_file_asks_for_the_length(schedule_file: Path,
     status, _, err = run("export", schedule_file.with_name("nothere.yaml"))
     assert status == 1
     _says(err, "there is no such file")
+
+
+def test_the_help_of_plot_says_what_each_plot_shows(run: Run) -> None:
+    _, out, _ = run("plot", "--help")
+    for name, (about, _) in PLOTS.items():
+        assert re.search(rf"^{name} +{re.escape(about)}$", out, flags=re.MULTILINE), name
+
+
+def test_plot_draws_a_plot(folder: Path, tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "a.svg"
+    assert run("plot", "cost", folder, "-o", path) == (0, f"wrote {path}\n", "")
+    assert b"<svg" in path.read_bytes()
+    assert run("plot", "lr_curves", folder)[:2] == (0, f"wrote {folder / 'lr_curves.png'}\n")
+    assert (folder / "lr_curves.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["costs"], "unknown plot 'costs': did you mean 'cost'?"),
+        (["range_test"], "there is nothing to draw in range_test: no range test was run"),
+        (["cost", "-o", "a.pdf"], "a picture ends in .png or .svg, got 'a.pdf'"),
+    ],
+)
+def test_a_plot_that_cannot_be_drawn_is_an_error_in_a_line(
+    args: list[str], message: str, folder: Path, run: Run
+) -> None:
+    status, out, err = run("plot", args[0], folder, *args[1:])
+    assert (status, out) == (1, "")
+    _says(err, "^autowarm plot: " + re.escape(message))
 
 
 @pytest.mark.parametrize("command", ["report", "export"])

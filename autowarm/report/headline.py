@@ -12,7 +12,7 @@ from autowarm.analysis.best import horizon_words
 from autowarm.analysis.compare import Comparison
 from autowarm.analysis.spend import spend
 from autowarm.report.contents import Contents
-from autowarm.report.words import counts_words, percent, schedule_in_words
+from autowarm.report.words import counts_words, lr_interval, percent, schedule_in_words
 from autowarm.words import counted, duration
 
 _PLACES = {1: "the best", 2: "the second best", 3: "the third best"}
@@ -136,9 +136,21 @@ def _of_runs(contents: Contents) -> Headline:
         return Headline("There is no answer:", f" none of {len(runs):,} runs ended well.", facts=tuple(facts))
     value, steps = runs.value[row], runs.total_steps[row]
     used = schedule_in_words(runs.initial_lr[row], runs.warmup_ratio[row], str(runs.decay[row]))
-    rest = f": the best of {counted(len(runs), 'run')}, it reached {runs.metric} {value:.5g} in {steps:,.0f} steps."
-    best = Fact(f"Best {runs.metric}", f"{value:.5g}", "one run, and the luckiest: expect somewhat less")
-    return Headline(f"Use {used}", rest, facts=(best, *facts))
+    place = f"the best of {len(runs):,} runs" if len(runs) > 1 else "the only run"
+    rest = f": {place}, it reached {runs.metric} {value:.5g} in {steps:,.0f} steps."
+    best = Fact(f"Best {runs.metric}", f"{value:.5g}", "one run, and the luckiest: do not expect as much again")
+    return Headline(f"Use {used}", rest, _neighbours(contents, value), (best, *facts))
+
+
+def _neighbours(contents: Contents, value: float) -> tuple[str, ...]:
+    """Say what the runs of about that length say together: the best of many runs is a lucky one."""
+    cells = [cell for row in contents.grid.cells for cell in row] if contents.grid is not None else []
+    cell = next((cell for cell in cells if cell.value == value), None)
+    if cell is None:
+        return ()
+    said = f"All {cell.tried:,} runs of about {cell.total_steps:,.0f} steps together put the best lr at"
+    ties = "Other schedules are within noise of it."
+    return (f"{said} {lr_interval(cell.initial_lr)}.", *([ties] if cell.ties else []))
 
 
 def _lengths(contents: Contents) -> str:

@@ -11,8 +11,8 @@ from autowarm.analysis.recommend import lr_band
 from autowarm.analysis.scaling import HorizonBest
 from autowarm.report.contents import Contents
 from autowarm.report.plot import Axis, Band, Bars, Line, Mark, Plot, Points
-from autowarm.report.sections.matters import PAIRS
-from autowarm.report.words import interval, share_interval
+from autowarm.report.sections.matters import told_pairs
+from autowarm.report.words import interval, lr_interval, share_interval
 
 # A fit is shown beyond the runs, up to this factor of their lengths.
 _BEYOND = 8.0
@@ -37,7 +37,8 @@ def decays(contents: Contents) -> Plot | str:
                     x_low=tuple(_end(d.value, d.value.low) for _, d in of),
                     x_high=tuple(_end(d.value, d.value.high) for _, d in of),
                     hovers=tuple(
-                        f"{d.decay}: {interval(d.value, 5)}\nbest lr {interval(d.lr)}\n{d.runs:,} runs" for _, d in of
+                        f"{d.decay}: {interval(d.value, 5)}\nbest lr {lr_interval(d.lr)}\n{d.runs:,} runs"
+                        for _, d in of
                     ),
                     colour=colour,
                     size=10,
@@ -68,7 +69,7 @@ def importance(contents: Contents) -> Plot | str:
         return "there are too few runs to tell what matters"
     order = sorted(zip(found.names, found.main, strict=True), key=lambda pair: -pair[1].value)
     told = [(name, share, "alone") for name, share in order]
-    told += [(f"{a} with {b}", share, "together") for a, b, share in found.pairs[:PAIRS]]
+    told += [(f"{a} with {b}", share, "together") for a, b, share in told_pairs(found)]
     told.reverse()
     marks = tuple(
         Bars(
@@ -100,9 +101,10 @@ def scaling(contents: Contents) -> Plot | str:
         return "there are too few runs to tell how the best learning rate scales"
     seen = [h.total_steps for h in found.horizons]
     low, high = min(seen), max(seen)
-    inside, beyond = np.geomspace(low, max(high, low * 1.001), _POINTS), np.geomspace(high, high * _BEYOND, _POINTS)
+    inside, beyond = np.geomspace(low, high, _POINTS), np.geomspace(high, high * _BEYOND, _POINTS)
+    parts = [(inside, "solid", "fit")] if high > low else []
     marks: list[Mark] = []
-    for steps, dash, label in ((inside, "solid", "fit"), (beyond, "dash", "beyond the runs")):
+    for steps, dash, label in (*parts, (beyond, "dash", "beyond the runs")):
         value, bottom, top = (np.asarray(end, dtype=float) for end in lr_band(found, steps))
         if not np.isfinite([value, bottom, top]).all():
             continue
@@ -113,7 +115,7 @@ def scaling(contents: Contents) -> Plot | str:
                 low=tuple(bottom.tolist()),
                 high=tuple(top.tolist()),
                 colour="complete",
-                label="90 % band" if dash == "solid" else "",
+                label="" if marks else "90 % band",
             )
         )
         marks.append(
@@ -153,6 +155,6 @@ def scaling(contents: Contents) -> Plot | str:
 def _horizon_hover(horizon: HorizonBest, metric: str) -> str:
     size = f", dataset_size {horizon.dataset_size:,.0f}" if math.isfinite(horizon.dataset_size) else ""
     return (
-        f"total_steps {horizon.total_steps:,.0f}{size}\nbest lr {interval(horizon.lr)}\n"
+        f"total_steps {horizon.total_steps:,.0f}{size}\nbest lr {lr_interval(horizon.lr)}\n"
         f"{metric} {interval(horizon.value, 5)}\n{horizon.runs:,} runs"
     )

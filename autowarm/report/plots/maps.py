@@ -13,7 +13,7 @@ from autowarm.analysis.runs import Flags, Floats, Runs
 from autowarm.report.contents import Contents
 from autowarm.report.plot import Axis, Line, Mark, Plot, Points, Square, Squares
 from autowarm.report.plots.thinning import thinned_rows
-from autowarm.report.words import interval, percent, schedule_in_words
+from autowarm.report.words import lr_interval, lr_words, percent, schedule_in_words
 
 # Lengths of run up to which each is a group of its own.
 _LENGTHS = 12
@@ -120,7 +120,7 @@ def _stable(contents: Contents) -> list[Mark]:
                 y=(100 * low, 100 * high),
                 colour="ink",
                 label="" if marks else "largest lr that trains",
-                hover=f"largest lr that trains: {interval(found.lr, 2)}",
+                hover=f"largest lr that trains: {lr_interval(found.lr, 2)}",
                 width=2.5,
             )
         )
@@ -183,7 +183,7 @@ def horizons(contents: Contents) -> Plot | str:
 
 def _cell_text(cell: GridCell) -> str:
     tied = "≈ " if cell.ties else ""
-    lines = [f"{tied}{cell.initial_lr.value:.2g}"]
+    lines = [f"{tied}{lr_words(cell.initial_lr.value, 2)}"]
     lines += [f"{percent(cell.warmup_ratio)}"] if math.isfinite(cell.warmup_ratio) else []
     return "\n".join([*lines, *([cell.decay] if cell.decay else [])])
 
@@ -191,7 +191,7 @@ def _cell_text(cell: GridCell) -> str:
 def _cell_hover(cell: GridCell, metric: str) -> str:
     lines = [
         f"predicted: nobody ran {cell.total_steps:,.0f} steps here" if cell.predicted else f"{cell.tried:,} runs",
-        f"lr {interval(cell.initial_lr)}",
+        f"lr {lr_interval(cell.initial_lr)}",
         schedule_in_words(cell.initial_lr.value, cell.warmup_ratio, cell.decay),
     ]
     lines += [f"{metric} {cell.value:.5g}"] if cell.value is not None else []

@@ -10,12 +10,14 @@ from autowarm.analysis.spend import spend
 from autowarm.report.cells import decay_cell, lr_cell, warmup_cell
 from autowarm.report.contents import Contents
 from autowarm.report.document import Block, Bullets, Figure, Heading, Section, Table, Text, table
-from autowarm.report.words import counts_words, interval, percent
+from autowarm.report.words import counts_words, lr_interval, percent
 from autowarm.words import counted
 
 TOP = 5
 # Horizons with a table of their trials; trials.csv has them all.
 _HORIZONS = 6
+# Schedules within noise that are named.
+_TIES = 3
 
 
 def best(contents: Contents) -> Section | None:
@@ -36,23 +38,27 @@ def _several(contents: Contents) -> bool:
 
 def _grid_table(grid: HorizonGrid, metric: str) -> Table:
     cells = [cell for row in grid.cells for cell in row]
-    sizes = any(math.isfinite(size) for size in grid.dataset_sizes)
-    header = ["total_steps", *(["dataset_size"] if sizes else []), "runs", "initial_lr (90 % interval)"]
-    rows = [_grid_row(cell, sizes=sizes) for cell in cells]
-    return table([*header, "warmup", "decay", metric, "within noise of it"], rows)
+    rows = [_grid_row(cell) for cell in cells]
+    header = ("total_steps", "dataset_size", "runs", "initial_lr (90 % interval)", "warmup", "decay", metric)
+    header = (*header, "within noise of it")
+    # a column that says the same everywhere says nothing
+    said = [
+        i for i in range(len(header)) if header[i] not in ("dataset_size", "decay") or len({r[i] for r in rows}) > 1
+    ]
+    return table([header[i] for i in said], [[row[i] for i in said] for row in rows])
 
 
-def _grid_row(cell: GridCell, *, sizes: bool) -> tuple[str, ...]:
-    size = (f"{cell.dataset_size:,.0f}" if math.isfinite(cell.dataset_size) else "-",) if sizes else ()
+def _grid_row(cell: GridCell) -> tuple[str, ...]:
+    more = f"; ... and {len(cell.ties) - _TIES} more" if len(cell.ties) > _TIES else ""
     return (
         f"{cell.total_steps:,.0f}",
-        *size,
+        f"{cell.dataset_size:,.0f}" if math.isfinite(cell.dataset_size) else "-",
         f"{cell.tried:,}" if not cell.predicted else "none: predicted",
-        interval(cell.initial_lr),
+        lr_interval(cell.initial_lr),
         percent(cell.warmup_ratio),
         cell.decay or "-",
         f"{cell.value:.5g}" if cell.value is not None else "-",
-        "; ".join(cell.ties) or "-",
+        "; ".join(cell.ties[:_TIES]) + more or "-",
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from autowarm.analysis.decay_choice import DecayBest
 from autowarm.report.contents import Contents
 from autowarm.report.document import Block, Bullets, Figure, Section, table
-from autowarm.report.words import interval
+from autowarm.report.words import interval, lr_interval
 
 _BOUNDS = {"low": ", at the low end of what was tried", "high": ", at the high end of what was tried"}
 
@@ -26,4 +26,4 @@ def which_decay(contents: Contents) -> Section | None:
 def _row(decay: DecayBest, place: int) -> tuple[str, ...]:
     verdict = "the best" if place == 0 else "a tie with the best" if decay.tied else ""
     bound = _BOUNDS.get(decay.bound or "", "")
-    return (decay.decay, interval(decay.value, 5), interval(decay.lr) + bound, f"{decay.runs:,}", verdict)
+    return (decay.decay, interval(decay.value, 5), lr_interval(decay.lr) + bound, f"{decay.runs:,}", verdict)

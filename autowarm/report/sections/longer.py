@@ -6,8 +6,11 @@ import math
 
 from autowarm.analysis.scaling import HorizonBest, Power
 from autowarm.report.contents import Contents
-from autowarm.report.document import Block, Bullets, Figure, Section, table
-from autowarm.report.words import interval
+from autowarm.report.document import Block, Bullets, Figure, Section, Text, table
+from autowarm.report.plots.thinning import thinned
+from autowarm.report.words import interval, lr_interval
+
+_ROWS = 8
 
 
 def longer(contents: Contents) -> Section | None:
@@ -22,7 +25,10 @@ def longer(contents: Contents) -> Section | None:
     blocks.append(table(header, [_power_row(power) for power in found.powers]))
     if len(found.horizons) > 1:
         names = ("total_steps", "dataset_size", "batch_size", "best lr there (90 % interval)", contents.runs.metric)
-        blocks.append(table((*names, "runs"), [_horizon_row(h) for h in found.horizons]))
+        shown = [found.horizons[i] for i in thinned(len(found.horizons), _ROWS)]
+        blocks.append(table((*names, "runs"), [_horizon_row(h) for h in shown]))
+        if len(shown) < len(found.horizons):
+            blocks.append(Text(f"{len(shown)} of {len(found.horizons)} groups of like runs, from short to long."))
     return Section("Longer runs or more data", tuple(blocks))
 
 
@@ -37,4 +43,4 @@ def _power_row(power: Power) -> tuple[str, ...]:
 def _horizon_row(horizon: HorizonBest) -> tuple[str, ...]:
     counts = (horizon.total_steps, horizon.dataset_size, horizon.batch_size)
     told = (f"{count:,.0f}" if math.isfinite(count) else "-" for count in counts)
-    return (*told, interval(horizon.lr), interval(horizon.value, 5), f"{horizon.runs:,}")
+    return (*told, lr_interval(horizon.lr), interval(horizon.value, 5), f"{horizon.runs:,}")

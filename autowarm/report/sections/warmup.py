@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from autowarm.analysis.warmup_need import Cell, Sensitivity, StableLr
 from autowarm.report.contents import Contents
 from autowarm.report.document import Block, Bullets, Figure, Section, Table, Text, table
-from autowarm.report.words import interval, percent
+from autowarm.report.words import interval, lr_interval, lr_words, percent
 
 
 def how_much_warmup(contents: Contents) -> Section | None:
@@ -39,7 +39,10 @@ def how_much_warmup(contents: Contents) -> Section | None:
 
 def _cells_table(cells: Sequence[Sequence[Cell]]) -> Table:
     header = ["initial_lr", *(f"warmup {share_band(cell.share_low, cell.share_high)}" for cell in cells[0])]
-    rows = [[f"{row[0].lr_low:.2g} to {row[0].lr_high:.2g}", *(_cell(cell) for cell in row)] for row in cells]
+    rows = [
+        [f"{lr_words(row[0].lr_low, 2)} to {lr_words(row[0].lr_high, 2)}", *(_cell(cell) for cell in row)]
+        for row in cells
+    ]
     shades = tuple(
         (i, j, cell.failure.value)
         for i, row in enumerate(cells)
@@ -70,7 +73,7 @@ def share_band(low: float, high: float) -> str:
 
 
 def _stable_table(stable: Sequence[StableLr]) -> Table:
-    rows = [(share_band(s.share_low, s.share_high), interval(s.lr, 2), f"{s.runs:,}") for s in stable]
+    rows = [(share_band(s.share_low, s.share_high), lr_interval(s.lr, 2), f"{s.runs:,}") for s in stable]
     return table(("warmup", "largest lr that trains (90 % interval)", "runs"), rows)
 
 
