@@ -71,7 +71,15 @@ class Contents:
 
     def at(self, horizon: Horizon) -> list[TrialRecord]:
         """Return the records of a horizon."""
-        return [r for r in self.records if r.horizon == horizon]
+        return self.by_horizon.get(horizon, [])
+
+    @cached_property
+    def by_horizon(self) -> dict[Horizon, list[TrialRecord]]:
+        """The records of each horizon, those of a range test among them."""
+        groups: dict[Horizon, list[TrialRecord]] = {}
+        for record in self.records:
+            groups.setdefault(record.horizon, []).append(record)
+        return groups
 
     @cached_property
     def spent(self) -> Spend:

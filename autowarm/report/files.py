@@ -14,6 +14,7 @@ from autowarm.report.markdown import markdown
 from autowarm.report.parquet import write_parquet
 from autowarm.report.picture import draw
 from autowarm.report.range_picture import draw_range_test
+from autowarm.report.sections import sections_of
 from autowarm.report.sections.cost import RANGE_PICTURE
 from autowarm.report.tables import to_csv
 
@@ -49,8 +50,8 @@ def write_report(records: Sequence[TrialRecord], out: Path, *, name: str, bounds
     table = to_csv(records)
     _replace(out / TABLE, table)
     write_parquet(table, out / PARQUET)
-    draw(records, out / PICTURE)
     contents = contents_of(records, name=name, bounds=bounds)
+    draw(records, out / PICTURE, answers=contents.answers)
     if contents.range_found is not None:
         draw_range_test(records, out / RANGE_PICTURE)
     return write_contents(contents, out, picture=PICTURE)
@@ -64,9 +65,10 @@ def write_contents(contents: Contents, out: Path, *, picture: str | None = None)
         out: the folder.
         picture: the address of an image for `report.md`.
     """
-    text = markdown(contents, picture=picture)
+    sections = sections_of(contents)
+    text = markdown(contents, picture=picture, sections=sections)
     _replace(out / REPORT, text)
-    _replace(out / PAGE, html_page(contents))
+    _replace(out / PAGE, html_page(contents, sections=sections))
     return text
 
 

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from importlib.metadata import version
@@ -29,22 +30,26 @@ from autowarm.report.sections import sections_of
 _PAGE = Path(__file__).parent / "page"
 
 
-def html_page(contents: Contents) -> str:
+def html_page(contents: Contents, *, sections: Sequence[Section] | None = None) -> str:
     """Return a report as HTML.
 
     Every string of a study is escaped: those of the page by the template, those of plots as `plotly_figure.text` says,
     and all of them once more within the JSON. Beyond that the page forbids itself the network, and every script but its
     own two, which it knows by their hashes (W3C, Content Security Policy Level 3).
+
+    Args:
+        contents: what it says.
+        sections: of the report, where they are known already.
     """
     plots = plots_of(contents)
-    sections = [shown for section in sections_of(contents) if (shown := _section(section, plots))]
+    told = sections_of(contents) if sections is None else sections
     script = (_PAGE / "page.js").read_text(encoding="utf-8")
     said = headline(contents)
     page: str = _template().render(
         name=contents.name,
         headline=said,
         rest=said.rest.lstrip(":, "),
-        sections=sections,
+        sections=[shown for section in told if (shown := _section(section, plots))],
         version=version("autowarm"),
         policy=_policy([plotly_js(), script] if plots else []),
         css=Markup((_PAGE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own

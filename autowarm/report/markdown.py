@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from autowarm.analysis.advice import Bounds
 from autowarm.record import TrialRecord
 from autowarm.report.cells import escape, table
 from autowarm.report.contents import Contents, contents_of
-from autowarm.report.document import Block, Bullets, Code, Figure, Heading, Image, Table, Text
+from autowarm.report.document import Block, Bullets, Code, Figure, Heading, Image, Section, Table, Text
 from autowarm.report.headline import headline
 from autowarm.report.sections import sections_of
 
@@ -30,12 +30,13 @@ def report_md(
     return markdown(contents_of(records, name=name, bounds=bounds), picture=picture)
 
 
-def markdown(contents: Contents, *, picture: str | None = None) -> str:
+def markdown(contents: Contents, *, picture: str | None = None, sections: Sequence[Section] | None = None) -> str:
     """Return a report as Markdown.
 
     Args:
         contents: what it says.
         picture: the address of an image to show below the answer; without one, it has none at all.
+        sections: of the report, where they are known already.
     """
     said = headline(contents)
     rest = said.text.removeprefix(said.use)
@@ -43,7 +44,7 @@ def markdown(contents: Contents, *, picture: str | None = None) -> str:
     gap = " " if rest.startswith(" ") else ""
     parts = [f"# {escape(contents.name)}", f"**{escape(said.use)}**{gap}{escape(rest)}"]
     parts += [f"![Learning-rate and validation curves]({picture})"] if picture and contents.records else []
-    for section in sections_of(contents):
+    for section in sections_of(contents) if sections is None else sections:
         blocks = [words for block in section.blocks if (words := _block(block, pictures=picture is not None))]
         if blocks:
             parts += [f"## {section.title}", *blocks]

@@ -23,13 +23,14 @@ def notebook_html(records: Sequence[TrialRecord], out: Path) -> str:
         out: its folder, which is named.
     """
     name = records[0].study if records else out.name
-    said = headline(answers_of(records, name=name))
+    contents = answers_of(records, name=name)
+    said = headline(contents)
     facts = "".join(
         f'<div style="{_NUMBER}">{escape(fact.label)}<br><b>{escape(fact.value)}</b><br>'
         f"<small>{escape(fact.detail)}</small></div>"
         for fact in said.facts
     )
-    image = base64.b64encode(picture_bytes(picture(records, rows=1), "png", dpi=65)).decode()
+    image = base64.b64encode(picture_bytes(picture(records, rows=1, answers=contents.answers), "png", dpi=65)).decode()
     alt = "Learning-rate and validation curves"
     return (
         f"<div><p><b>{escape(name)}: {escape(said.use)}</b>{escape(said.text.removeprefix(said.use))}</p>"

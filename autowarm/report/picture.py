@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from autowarm.analysis.answer import answer_of
+from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.best import Horizon, best_first, has_value, horizon_order, horizon_words
 from autowarm.errors import ScheduleError, SettingsError
 from autowarm.record import OUTCOMES, TrialRecord
@@ -49,6 +49,8 @@ _COLOURS = {"min": "viridis", "max": "viridis_r"}
 # a COMPLETE trial that has nothing to be compared with, and all of them in the legend
 _PLAIN = colour("complete")
 
+Answers: TypeAlias = Mapping[Horizon, Answer | None]
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -71,7 +73,7 @@ class Panel:
     confirmed: str = ""
 
 
-def draw(records: Sequence[TrialRecord], path: Path) -> None:
+def draw(records: Sequence[TrialRecord], path: Path, *, answers: Answers | None = None) -> None:
     """Draw the records of a study to a PNG or SVG file: a row for each of the largest horizons.
 
     Left the learning rate over the steps that were executed, right the monitored metric. COMPLETE trials have
@@ -80,19 +82,20 @@ def draw(records: Sequence[TrialRecord], path: Path) -> None:
     Args:
         records: of one study; none draws an empty picture that says so.
         path: ends in .png (1200 pixels wide) or .svg; replaced in one move.
+        answers: of the horizons, where they are known already.
 
     Raises:
         SettingsError: another suffix.
         RecordError: the records of a horizon watch different metrics.
     """
-    save(picture(records), path)
+    save(picture(records, answers=answers), path)
 
 
-def picture(records: Sequence[TrialRecord], *, rows: int = MAX_HORIZONS) -> Figure:
+def picture(records: Sequence[TrialRecord], *, rows: int = MAX_HORIZONS, answers: Answers | None = None) -> Figure:
     """Return that picture as a figure, of at most so many of the largest horizons."""
     # levels of a ladder, too: they were trained, and are all there is of one that was interrupted
     trained = sorted({r.horizon for r in records if r.role != "range_test"}, key=horizon_order, reverse=True)
-    panels = [panel_of(records, horizon) for horizon in trained[:rows]]
+    panels = [panel_of(records, horizon, answers=answers) for horizon in trained[:rows]]
     figure = new_figure(width=12.0, height=4.3 * max(len(panels), 1))
     if not panels:
         figure.text(0.5, 0.5, "No trial has run yet", ha="center", va="center", fontsize=14)
@@ -146,11 +149,20 @@ def plain_text(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def panel_of(records: Sequence[TrialRecord], horizon: Horizon, *, most: int = MAX_LINES) -> Panel:
-    """Choose what a horizon's row shows: all its search trials, or an even share of `most` with the best."""
+def panel_of(
+    records: Sequence[TrialRecord], horizon: Horizon, *, most: int = MAX_LINES, answers: Answers | None = None
+) -> Panel:
+    """Choose what a horizon's row shows: all its search trials, or an even share of `most` with the best.
+
+    Args:
+        records: of the study, or those of the horizon.
+        horizon: (total_steps, dataset_size).
+        most: how many search trials to show.
+        answers: of the horizons, where they are known already.
+    """
     here = [r for r in records if r.horizon == horizon]
     search = [r for r in here if r.role == "search"]
-    answer = answer_of(here, horizon)
+    answer = answers[horizon] if answers is not None and horizon in answers else answer_of(here, horizon)
     best = answer.record if answer is not None else None
     # those with a value last, the better the later, and the answer at the very end
     ended = [r for r in reversed(best_first(r for r in search if has_value(r))) if r is not best]

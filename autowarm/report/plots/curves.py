@@ -100,7 +100,7 @@ def loss_curves(contents: Contents) -> Plot | str:
     """Return the validation curves of the trials at the target, coloured by how they ended."""
     if not contents.records or contents.target is None:
         return "there are no trials whose validation was followed"
-    panel = panel_of(contents.records, contents.target, most=MAX_CURVES - 2)
+    panel = panel_of(contents.at(contents.target), contents.target, most=MAX_CURVES - 2, answers=contents.answers)
     marks: list[Mark] = []
     for outcome in OUTCOMES:
         of_outcome = [r for r in panel.search if r.outcome == outcome and r is not panel.best]

@@ -83,4 +83,4 @@ def _trials(contents: Contents) -> list[Block]:
 
 def _searched(contents: Contents, horizon: tuple[int, int | None]) -> bool:
     # a ladder may not have got there
-    return any(r.role == "search" and r.horizon == horizon for r in contents.records)
+    return any(r.role == "search" for r in contents.at(horizon))
