@@ -105,7 +105,28 @@ def _demo_arguments(parser: ArgumentParser) -> None:
 
 
 def _report_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("dir", type=str, help="the folder of a study")
+    parser.add_argument("source", type=str, help="the folder of a study, or a table of runs (.csv, .jsonl, .parquet)")
+    _table_arguments(parser)
+    parser.add_argument("--out", type=str | None, help="of a table: the folder to write to; default: NAME_report")
+
+
+def _table_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--columns",
+        type=str | None,
+        help="of a table: what its columns are, initial_lr=lr,warmup_steps=warmup,total_steps=steps,value=val_loss; a "
+        "number in place of a column holds for all rows",
+    )
+    parser.add_argument("--mode", type=str | None, help="of a table: min, where less of the value is better, or max")
+    parser.add_argument("--failed_at", type=float | None, help="of a table: the value at which, or worse, a run failed")
+
+
+def _recommend_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("source", type=str, help="the folder of a study, or a table of runs (.csv, .jsonl, .parquet)")
+    parser.add_argument("--total_steps", type=int, required=True, help="optimizer steps of the training to come")
+    parser.add_argument("--dataset_size", type=int | None, help="its training examples; default: as in the runs")
+    parser.add_argument("--batch_size", type=int | None, help="examples of an optimizer step; default: as in the runs")
+    _table_arguments(parser)
 
 
 def _plot_arguments(parser: ArgumentParser) -> None:
@@ -179,9 +200,33 @@ def _demo(given: Namespace) -> None:
 
 
 def _report(given: Namespace) -> None:
-    from autowarm.results import refresh
+    from autowarm.results import refresh, report_on_table
 
-    _print(refresh(Path(given.dir)))
+    source = Path(given.source)
+    table = {name: given[name] for name in ("columns", "mode", "failed_at")}
+    if source.is_file():
+        out = Path(given.out) if given.out else source.with_name(f"{source.name.partition('.')[0]}_report")
+        text = report_on_table(source, out, **table)
+        _print(f"{text}\nwrote {out / 'report.html'} and {out / 'report.md'}")
+    elif any(value is not None for value in (*table.values(), given.out)):
+        raise SettingsError(f"{source} is no file: --columns, --mode, --failed_at and --out are for tables of runs")
+    else:
+        _print(refresh(source))
+
+
+def _recommend(given: Namespace) -> None:
+    from autowarm.results import recommended
+
+    found = recommended(
+        Path(given.source),
+        given.total_steps,
+        dataset_size=given.dataset_size,
+        batch_size=given.batch_size,
+        columns=given.columns,
+        mode=given.mode,
+        failed_at=given.failed_at,
+    )
+    _print("\n".join(found.sentences()))
 
 
 def _plot(given: Namespace) -> None:
@@ -278,6 +323,13 @@ _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace
         _report,
         "Print the report of a study, and write it anew: report.html, report.md, report.png, and tables.\n\n"
         "report.html is one file with plots to look around in; it asks nothing of the network.",
+    ),
+    "recommend": (
+        _recommend_arguments,
+        _recommend,
+        "Say which learning rate and warmup to use for a number of steps that nobody ran.\n\n"
+        "From the runs of a study, or of a table that autowarm did not make, and published priors: with a band, and a\n"
+        "word where it goes far beyond the runs.",
     ),
     "plot": (
         _plot_arguments,

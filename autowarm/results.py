@@ -1,17 +1,23 @@
-"""The records of a study's folder, from its database or the file derived from it; and what of them is exported."""
+"""The records of a study's folder, from its database or the file derived from it, and what becomes of them.
+
+And the same of a table of runs that autowarm did not make.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from autowarm.analysis.advice import Bounds
+from autowarm.analysis.recommend import Recommendation, recommend
+from autowarm.analysis.runs import runs_of
 from autowarm.errors import SettingsError, StudyError
 from autowarm.export import Source, choose, confirmed_seeds
-from autowarm.record import TrialRecord
-from autowarm.report.contents import contents_of
-from autowarm.report.files import RECORDS, read_results, write_report, write_results
+from autowarm.record import Mode, TrialRecord
+from autowarm.report.contents import contents_of, contents_of_runs
+from autowarm.report.files import RECORDS, read_results, write_contents, write_report, write_results
 from autowarm.report.matplotlib_figure import draw_plot
 from autowarm.report.plots.registry import check_name, plot_of
+from autowarm.run_tables import RunTable, parse_columns, read_runs
 from autowarm.settings import DATABASE, STUDY_FILE
 from autowarm.space import SearchSpace
 from autowarm.yaml_files import read_yaml
@@ -52,6 +58,73 @@ def refresh(out: Path) -> str:
         return write_report(records, out, name=name, bounds=_bounds(out))
     except OSError as e:
         raise StudyError(f"the report cannot be written to {out}: {e.strerror or e}") from None
+
+
+def report_on_table(path: Path, out: Path, *, columns: str | None, mode: str | None, failed_at: float | None) -> str:
+    """Write `report.md` and `report.html` on a table of somebody's runs into a folder; return the former.
+
+    Args:
+        path: of the table.
+        out: the folder, made where it is missing.
+        columns: what its columns are; see `autowarm.run_tables.parse_columns`.
+        mode: whether less (`min`) or more (`max`) of the value is better.
+        failed_at: the value at which, or worse, a run has failed.
+
+    Raises:
+        SettingsError: `columns`, `mode` or `failed_at` is not valid.
+        RecordError: the table cannot be read, or is none of runs.
+        StudyError: the folder cannot be written.
+    """
+    table = _table(path, columns=columns, mode=mode, failed_at=failed_at)
+    contents = contents_of_runs(table.runs, name=path.name, notices=table.notices)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        return write_contents(contents, out)
+    except OSError as e:
+        raise StudyError(f"the report cannot be written to {out}: {e.strerror or e}") from None
+
+
+def recommended(
+    source: Path,
+    total_steps: int,
+    *,
+    dataset_size: int | None = None,
+    batch_size: int | None = None,
+    columns: str | None = None,
+    mode: str | None = None,
+    failed_at: float | None = None,
+) -> Recommendation:
+    """Return the schedule to use for a budget, from a study's folder or a table of runs.
+
+    Args:
+        source: the folder, or the table.
+        total_steps: of the training to come.
+        dataset_size: its training examples; by default those of the runs.
+        batch_size: examples of an optimizer step; likewise.
+        columns: of a table, see `report_on_table`.
+        mode: of a table, likewise.
+        failed_at: of a table, likewise.
+
+    Raises:
+        SettingsError: an argument is not valid.
+        RecordError: there are no results, or no run ended with a value.
+        StudyError: the database cannot be read.
+    """
+    if source.is_dir():
+        if columns is not None or mode is not None or failed_at is not None:
+            raise SettingsError(f"{source} is the folder of a study: columns, mode and failed_at are for tables")
+        runs = runs_of(results_of(source))
+    else:
+        runs = _table(source, columns=columns, mode=mode, failed_at=failed_at).runs
+    return recommend(runs, total_steps, dataset_size, batch_size)
+
+
+def _table(path: Path, *, columns: str | None, mode: str | None, failed_at: float | None) -> RunTable:
+    known: dict[str | None, Mode] = {"min": "min", "max": "max"}
+    if mode not in known:
+        given = "" if mode is None else f", got {mode!r}"
+        raise SettingsError(f"give --mode min where less of the value is better, --mode max where more is{given}")
+    return read_runs(path, parse_columns(columns or ""), mode=known[mode], failed_at=failed_at)
 
 
 def plot_results(out: Path, plot: str, path: Path) -> None:

@@ -30,7 +30,9 @@ def make_runs(n: int, **columns: Any) -> Runs:
     mode, metric = columns.pop("mode", "min"), columns.pop("metric", "loss")
     unknown = columns.keys() - values.keys()
     assert not unknown, unknown
-    arrays = {name: np.array(np.broadcast_to(value, (n,))) for name, value in (values | columns).items()}
+    arrays: dict[str, Any] = {
+        name: np.array(np.broadcast_to(value, (n,))) for name, value in (values | columns).items()
+    }
     return with_failures(Runs(**arrays, metric=metric, mode=mode))
 
 

@@ -14,8 +14,10 @@ from autowarm.analysis.horizon_grid import GridCell, HorizonGrid
 from autowarm.analysis.importance import Importance
 from autowarm.analysis.runs import Runs, with_failures
 from autowarm.analysis.scaling import HorizonBest, Power, Scaling
+from autowarm.analysis.sensitivity import Sensitivity
+from autowarm.analysis.stable_lr import StableLr
 from autowarm.analysis.trust import Doubt
-from autowarm.analysis.warmup_need import Cell, Sensitivity, StableLr, WarmupNeed
+from autowarm.analysis.warmup_need import Cell, Gain, WarmupNeed
 from autowarm.record import Outcome, Role, TrialRecord
 from autowarm.report.contents import Contents, answers_of
 from autowarm.schedule import Schedule
@@ -123,10 +125,22 @@ def _analyses(word: str) -> dict[str, object]:
     warmup = WarmupNeed(
         cells=cells,
         stable=tuple(
-            StableLr(share_low=low, share_high=high, lr=Estimate(*lr), runs=20)
+            StableLr(share_low=low, share_high=high, lr=Estimate(*lr), half=Estimate(*lr), runs=20, failed=5)
             for low, high, lr in zip(shares, shares[1:], ends, strict=False)
         ),
-        sensitivity=(Sensitivity(words=f"warmup below 5 %{word}", value=Estimate(0.3, 0.2, 0.4), runs=20),),
+        sensitivity=(
+            Sensitivity(
+                words=f"warmup below 5 %{word}", value=Estimate(0.3, 0.2, 0.4), runs=20, lr_low=1e-3, lr_high=1e-1
+            ),
+        ),
+        lr_factor=Estimate(2.0, 1.5, 2.6),
+        gains=(Gain(share_low=0.05, share_high=0.15, gain=Estimate(0.1, 0.02, 0.2), most=0.18, runs=40),),
+        noise=0.02,
+        noise_is_repeats=True,
+        short=Estimate(0.2, 0.1, 0.3),
+        total_steps=(400.0, 400.0),
+        metric=f"val_loss{word}",
+        runs=160,
         shortest=Estimate(0.05, 0.02, 0.1),
         best_share=0.06,
         matters=True,
@@ -143,7 +157,12 @@ def _analyses(word: str) -> dict[str, object]:
             )
             for name, lr, value in (("cosine", 0.01, 1.0), ("linear", 0.012, 1.01), ("constant", 0.03, 1.2))
         ),
+        left_out=(f"wsd{word}",),
         total_steps=400.0,
+        dataset_size=1000.0,
+        metric=f"val_loss{word}",
+        mode="min",
+        constant=False,
     )
     importance = Importance(
         names=("initial_lr", "warmup_ratio", "decay"),
@@ -154,6 +173,10 @@ def _analyses(word: str) -> dict[str, object]:
         ),
         explained=0.8,
         runs=100,
+        of=120,
+        clipped=2.0,
+        clips=7,
+        metric=f"val_loss{word}",
     )
     horizons = tuple(
         HorizonBest(
@@ -190,6 +213,7 @@ def _analyses(word: str) -> dict[str, object]:
                     decay=f"cosine{word}",
                     value=None if steps > 400 else 1.1,
                     ties=(f"lr 0.01, linear{word}",) if steps == 400 else (),
+                    n_ties=1 if steps == 400 else 0,
                 )
                 for steps, lr in ((100.0, 0.014), (400.0, 0.01), (1600.0, 0.007))
             )
@@ -200,7 +224,16 @@ def _analyses(word: str) -> dict[str, object]:
         "warmup": warmup,
         "decays": decays,
         "importance": importance,
-        "scaling": Scaling(powers=(power,), horizons=horizons),
+        "scaling": Scaling(
+            powers=(power,),
+            horizons=horizons,
+            decay=f"cosine{word}",
+            centre=np.array([math.log(400.0), math.nan, math.nan]),
+            mean=np.array([math.log(0.01), -0.22, 0.0, 0.5]),
+            covariance=np.diag([0.01, 0.005, 0.01, 0.02]),
+            off=0.05,
+            noise=0.02,
+        ),
         "grid": grid,
         "doubts": (Doubt(kind="bound", words=f"The best initial_lr is at the high end{word}: raise it."),),
     }

@@ -84,7 +84,8 @@ COMMANDS = {
     "demo": ["--n_trials", "--budget", "--seed", "--n_jobs", "--out"],
     "plan": ["study", "--n_trials", "--budget", "--seed", "--n_jobs"],
     "tune": ["study", "--n_trials", "--budget", "--seed", "--n_jobs", "--storage", "--out"],
-    "report": ["dir"],
+    "report": ["source", "--columns", "--mode", "--failed_at", "--out"],
+    "recommend": ["source", "--total_steps", "--dataset_size", "--batch_size", "--columns", "--mode"],
     "plot": ["plot", "dir", "--output"],
     "export": ["source", "--format", "--output", "--total_steps", "--dataset_size"],
     "show": ["file", "--total_steps", "--job", "--output"],
@@ -474,3 +475,46 @@ def test_a_budget_on_the_command_line_takes_the_place_of_the_files_trials_and_th
     counted = settings("job: a:b\nbudget: 3", "--n_trials", "5")
     assert (counted.n_trials, counted.budget) == (5, None)
     assert settings("job: a:b\nbudget: 3").budget == Budget(3)
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    rows = [f"{10 ** (-4 + i / 10)},{i % 5},1000,{1 + (i - 15) ** 2 / 100}" for i in range(30)]
+    path = tmp_path / "sweep.csv"
+    path.write_text("\n".join(["lr,warmup,max_steps,val_loss", *rows]), encoding="utf-8")
+    return path
+
+
+SWEPT = "initial_lr=lr,warmup_steps=warmup,total_steps=max_steps,value=val_loss"
+
+
+def test_a_table_of_somebody_elses_runs_has_a_report_and_a_recommendation(sweep: Path, run: Run) -> None:
+    status, out, _ = run("report", sweep, "--columns", SWEPT, "--mode", "min")
+    assert status == 0
+    assert "**Use lr 0.00316" in out
+    assert (sweep.parent / "sweep_report/report.html").is_file()
+    status, out, _ = run("recommend", sweep, "--columns", SWEPT, "--mode", "min", "--total_steps", "100000")
+    assert status == 0
+    assert "For 100,000 steps: initial_lr 0.00" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--columns", SWEPT], "give --mode min where less"),
+        (["--columns", SWEPT, "--mode", "less"], "got 'less'"),
+        (["--mode", "min"], "initial_lr=lr"),
+        (["--mode", "min", "--columns", "lr"], "is no pair"),
+    ],
+)
+def test_a_table_that_is_not_explained_says_how(sweep: Path, run: Run, arguments: list[str], said: str) -> None:
+    status, _, err = run("report", sweep, *arguments)
+    assert status == 1
+    assert said in err
+
+
+def test_columns_are_for_tables(folder: Path, run: Run) -> None:
+    for command in (["report", folder], ["recommend", folder, "--total_steps", "100"]):
+        status, _, err = run(*command, "--mode", "min")
+        assert status == 1
+        assert "for tables" in err

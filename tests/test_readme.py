@@ -52,11 +52,16 @@ def test_the_commands_on_results_run_in_their_order(
     (tmp_path / "studies/mine/trials.jsonl").write_bytes(committed)
     monkeypatch.chdir(tmp_path)
     commands = [shlex.split(line)[1:] for line in COMMANDS]
-    assert {words[0] for words in commands} == {"plan", "tune", "report", "export", "show"}
+    assert {words[0] for words in commands} == {"plan", "tune", "report", "recommend", "export", "show"}
+    rows = [f"{10 ** (-4 + i / 10)},{i % 5},1000,{1 + (i - 15) ** 2 / 100}" for i in range(30)]
+    (tmp_path / "sweep.csv").write_text("\n".join(["lr,warmup,max_steps,val_loss", *rows]), encoding="utf-8")
     for words in commands:
-        if words[0] in ("report", "export", "show"):
+        if words[0] in ("report", "recommend", "export", "show"):
             main(words)
-    assert "val_loss 2.1535" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "val_loss 2.1535" in said
+    assert said.count("For 20,000 steps: initial_lr ") == said.count("For 50,000 steps: initial_lr ") == 1
+    assert (tmp_path / "sweep_report/report.html").is_file()
     assert (tmp_path / "best.yaml").is_file()
 
 

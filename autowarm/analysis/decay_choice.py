@@ -73,7 +73,9 @@ class DecayChoice:
         at = f"At {self.total_steps:,.0f} steps"
         best = self.decays[0]
         if self.constant:
-            said = [f"{at} every run ended with {self.metric} {best.value.value:.5g}, which tells no decay from another."]
+            said = [
+                f"{at} every run ended with {self.metric} {best.value.value:.5g}, which tells no decay from another."
+            ]
         elif len(self.decays) == 1:
             said = [f"{at} only {best.decay} has runs enough: {self._words(best)}. Nothing to compare it with."]
         else:
@@ -144,7 +146,9 @@ def _at_one_horizon(runs: Runs, mask: Flags) -> DecayChoice | None:
     pairs = len(order) * (len(order) - 1) // 2
     sign = 1.0 if runs.mode == "min" else -1.0
     steps, data = float(here.total_steps[0]), float(here.dataset_size[0])
-    horizon = (runs.total_steps == steps) & ((runs.dataset_size == data) | (math.isnan(data) & np.isnan(runs.dataset_size)))
+    horizon = (runs.total_steps == steps) & (
+        (runs.dataset_size == data) | (math.isnan(data) & np.isnan(runs.dataset_size))
+    )
     decays = []
     for place in order:
         name = str(names[fit.groups[place]])

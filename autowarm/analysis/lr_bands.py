@@ -8,12 +8,13 @@ _MOST = 12
 
 
 def lr_bands(low: float, high: float) -> tuple[float, ...]:
-    """Return the edges of bands that hold all of [low, high]: half decades (1, 3, 10, ...), or whole ones if they are many.
+    """Return the edges of bands that hold all of [low, high]: half decades (1, 3, 10, ...).
 
-    Where the range takes more than 12 bands they are two, four, ... decades wide.
+    Where these are more than 12 they are whole decades, where those are, two, four, ... decades wide.
 
     Args:
-        low: positive and finite, and `high`, at least as large.
+        low: positive and finite.
+        high: at least as large, and finite.
 
     >>> lr_bands(2e-5, 5e-4)
     (1e-05, 3e-05, 0.0001, 0.0003, 0.001)

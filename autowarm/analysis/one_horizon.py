@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
-from autowarm.analysis.runs import Flags, Floats, Runs
+from autowarm.analysis.runs import Flags, Runs
 
 
 def horizons_with_enough(runs: Runs, mask: Flags, enough: int) -> list[Flags]:
@@ -19,10 +18,11 @@ def horizons_with_enough(runs: Runs, mask: Flags, enough: int) -> list[Flags]:
     Returns:
         Masks of shape (runs,), of runs that count.
     """
-    table = pd.DataFrame({"steps": runs.total_steps, "data": runs.dataset_size})[mask]
-    sizes = table.groupby(["steps", "data"], dropna=False).size()
-    chosen = sorted((key for key, size in sizes.items() if size >= enough), reverse=True, key=_unknown_last)
-    return [mask & (runs.total_steps == steps) & _same(runs.dataset_size, data) for steps, data in chosen]
+    # an unknown size is the smallest
+    sizes = np.where(np.isnan(runs.dataset_size), -1.0, runs.dataset_size)
+    keys = np.column_stack([runs.total_steps, sizes])
+    known, counts = np.unique(keys[mask & np.isfinite(runs.total_steps)], axis=0, return_counts=True)
+    return [mask & np.all(keys == key, axis=1) for key in known[counts >= enough][::-1]]
 
 
 def alike_lengths(runs: Runs, mask: Flags, *, enough: int, enough_of_a_factor: int) -> Flags:
@@ -47,13 +47,5 @@ def alike_lengths(runs: Runs, mask: Flags, *, enough: int, enough_of_a_factor: i
     counts = np.arange(1, len(steps) + 1) - np.searchsorted(steps, steps / 2, side="right")
     full = np.flatnonzero(counts >= min(enough_of_a_factor, int(counts.max())))
     longest = steps[full[-1]]
-    return mask & (runs.total_steps > longest / 2) & (runs.total_steps <= longest)
-
-
-def _unknown_last(key: tuple[float, float]) -> tuple[float, float]:
-    steps, data = key
-    return steps, -1.0 if np.isnan(data) else data
-
-
-def _same(column: Floats, value: float) -> Flags:
-    return np.isnan(column) if np.isnan(value) else column == value
+    alike: Flags = mask & (runs.total_steps > longest / 2) & (runs.total_steps <= longest)
+    return alike

@@ -5,8 +5,9 @@ Near its best learning rate the metric of a group g is a cubic in x = log lr,
     y = a[g] + b[g] x + c[g] x^2 + d[g] x^3 + what else varied,
 
 as a learning rate too high costs more than one too low. It is fitted by least squares to the runs around each group's
-best ones: within a factor of 3, or of as much more as it takes to leave 6 degrees of freedom in all. The groups share c and d where one of
-them has fewer than 16 runs there, and d is left out where too few runs are left to tell. A best learning rate is
+best ones: within a factor of 3, or of as much more as it takes to leave 6 degrees of freedom in all. The
+groups share c and d where one of them has fewer than 16 runs there, and d is left out where too few runs are left to
+tell. A best learning rate is
 looked for among the runs of the fit; its interval is where the slope does not differ from 0 (Fieller, Some Problems in
 Interval Estimation, 1954), open at an end where that goes as far as the runs. The variance of the metric at it is that
 of the fit there, as the slope is 0 (Box & Wilson, On the Experimental Attainment of Optimum Conditions, 1951).
@@ -79,7 +80,7 @@ class Optima:
 
     def value(self, place: int) -> Estimate:
         """Return the metric at an optimum with its 90 % interval."""
-        half = stdtrit(self.degrees, 0.95) * math.sqrt(self._variance(self.rows[place]))
+        half = float(stdtrit(self.degrees, 0.95)) * math.sqrt(self._variance(self.rows[place]))
         middle = float(self.values[place])
         return Estimate(middle, middle - half, middle + half)
 
@@ -87,12 +88,13 @@ class Optima:
         """Return the metric at one optimum less that at another, with an interval that is right for all of several.
 
         Args:
-            i: place of the one, and `k`, of the other.
+            i: place of the one.
+            k: place of the other.
             comparisons: how many are made at once: each interval is then 1 - .1 / comparisons wide (Bonferroni).
         """
         middle = float(self.values[i] - self.values[k])
         error = math.sqrt(self._variance(self.rows[i] - self.rows[k]))
-        half = stdtrit(self.degrees, 1 - 0.05 / comparisons) * error + _ROUNDING * abs(float(self.values[k]))
+        half = float(stdtrit(self.degrees, 1 - 0.05 / comparisons)) * error + _ROUNDING * abs(float(self.values[k]))
         return Estimate(middle, middle - half, middle + half)
 
     def _variance(self, row: Floats) -> float:
@@ -119,7 +121,7 @@ def fit_optima(x: Floats, y: Floats, group: NDArray[np.int_], others: Sequence[F
         # one curvature, and a height and a slope a group, must leave a residual
         if used.sum() < 2 * len(names) + 3:
             return None
-        fit = _Design(x, y, group, names, used, others)
+        fit = _Design(x, y, group, names, used, others=others)
         kept = inliers(fit.residuals, fit.degrees, _ROUNDING * abs(fit.level))
         if kept.all():
             break
@@ -141,7 +143,14 @@ class _Design:
     """Least squares of what lies in the windows."""
 
     def __init__(
-        self, x: Floats, y: Floats, group: NDArray[np.int_], names: NDArray[np.int_], used: Flags, others: Sequence[Floats]
+        self,
+        x: Floats,
+        y: Floats,
+        group: NDArray[np.int_],
+        names: NDArray[np.int_],
+        used: Flags,
+        *,
+        others: Sequence[Floats],
     ) -> None:
         self.names = names
         self.x, self.place = x[used], np.searchsorted(names, group[used])

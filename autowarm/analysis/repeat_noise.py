@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pandas as pd
 
 from autowarm.analysis.runs import Flags, Runs
 
@@ -24,20 +23,16 @@ def repeat_noise(runs: Runs, mask: Flags) -> float:
         mask: those to look at, of shape (runs,): those that ended, about as good as the best.
     """
     rows = np.flatnonzero(mask & runs.ended & np.isfinite(runs.seed))
-    same = ["lr", "warmup", "steps", "data", "batch", "decay"]
-    table = pd.DataFrame(
-        {
-            "lr": runs.initial_lr[rows],
-            "warmup": runs.warmup_ratio[rows],
-            "steps": runs.total_steps[rows],
-            "data": runs.dataset_size[rows],
-            "batch": runs.batch_size[rows],
-            "decay": pd.factorize(runs.decay[rows])[0],
-            "seed": runs.seed[rows],
-            "value": runs.value[rows],
-        }
-    ).drop_duplicates([*same, "seed"])
-    groups = table.groupby(same, dropna=False, sort=False)["value"]
-    deviations = table["value"] - groups.transform("mean")
-    degrees = len(table) - groups.ngroups
-    return math.sqrt(float((deviations**2).sum()) / degrees) if degrees >= _ENOUGH else math.nan
+    if not len(rows):
+        return math.nan
+    decay = np.unique(runs.decay[rows], return_inverse=True)[1].ravel()
+    columns = [runs.initial_lr, runs.warmup_ratio, runs.total_steps, runs.dataset_size, runs.batch_size]
+    # unknown is the same as unknown
+    keys = np.column_stack([decay, *(np.where(np.isnan(c[rows]), -1.0, c[rows]) for c in columns), runs.seed[rows]])
+    first = np.unique(keys, axis=0, return_index=True)[1]
+    place = np.unique(keys[first, :-1], axis=0, return_inverse=True)[1].ravel()
+    values = runs.value[rows][first]
+    counts = np.bincount(place)
+    deviations = values - (np.bincount(place, values) / counts)[place]
+    degrees = len(values) - len(counts)
+    return math.sqrt(float(deviations @ deviations) / degrees) if degrees >= _ENOUGH else math.nan

@@ -30,7 +30,7 @@ from autowarm.analysis.runs import Flags, Floats, Runs
 
 _MOST_BANDS = 8
 _FEWEST_BANDS = 3
-_RUNS_A_BAND = 3
+_RUNS_A_BAND = 6
 _BLOCKS = 60
 _DRAWS = 400
 
@@ -61,7 +61,7 @@ def sensitivities(runs: Runs, groups: Sequence[tuple[str, Flags]]) -> tuple[Sens
         groups: words and a mask of shape (runs,) each.
 
     Returns:
-        One a group; none at all where the groups have too few runs in common bands: 3 in each of 3.
+        One a group; none at all where the groups have too few runs in common bands: 6 in each of 3.
     """
     worst = nothing_learned(runs)
     if not math.isfinite(worst) or any(mask.sum() < _RUNS_A_BAND * _FEWEST_BANDS for _, mask in groups):

@@ -4,7 +4,7 @@ The chance that a run fails rises with its learning rate from next to nothing to
 
     P(fails) = e + (1 - 2 e) / (1 + exp(-(log lr - m) / s)),
 
-with the boundary m where half of the runs fail, the width s of what other choices blur it by, and e = .01 for runs
+with the boundary m where half of the runs fail, the width s of what other choices blur it by, and e = .005 for runs
 that fail, or get away, whatever their learning rate (so that one crash at a low learning rate moves nothing). The
 likelihood of the failures is computed on a grid of m and s, and s integrated out (log-uniform from .05 to 1.5: from 10
 to 90 % failures it takes a factor of 1.2 to 730). The 90 % interval holds what is less than 1.353 below the highest log
@@ -25,7 +25,7 @@ from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.runs import Flags, Floats
 
 # Of a run that fails or gets away whatever its learning rate.
-_FLUKE = 0.01
+_FLUKE = 0.005
 _WIDTHS = np.geomspace(0.05, 1.5, 20)
 _PRIOR = np.log(_WIDTHS)
 # The grid of boundaries goes as far beyond the learning rates tried, in log lr.

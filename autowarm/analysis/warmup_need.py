@@ -9,7 +9,7 @@ measured, runs with a warmup below 5 % of the steps against longer ones:
 Warmup matters where the 90 % interval of either leaves out no effect (for the gains, of all pairs of shares taken
 together). It does not matter where both are known to be small: the upper end of the factor below 1.5, or that of the
 failure rate without warmup below 10 %, and the upper ends of all gains within one standard deviation of a run that is
-repeated. Everything between is not known yet.
+repeated: each gain by itself, as all must pass. Everything between is not known yet.
 
 The metric is compared at the longest horizon with enough runs, or, where there is none, among lengths within a factor
 of 2, with that of the run and how it moves the best learning rate taken out; the decay, `dataset_size` and `batch_size`
@@ -35,7 +35,7 @@ from autowarm.analysis.runs import Flags, Floats, Runs
 from autowarm.analysis.sensitivity import Sensitivity, sensitivities
 from autowarm.analysis.shortest_warmup import shortest_warmup
 from autowarm.analysis.stable_lr import StableLr, lr_factor, stable_lr
-from autowarm.analysis.warmup_words import need_sentences, share_words
+from autowarm.analysis.warmup_words import need_sentences
 
 # Edges of the shares of warmup that are told apart; a ratio is below 1.
 SHARES = (0.0, 0.05, 0.15, 0.30, 1.0)
@@ -76,12 +76,14 @@ class Gain:
         share_low: lower end of the warmup's share of `total_steps`, inclusive; `share_high`, upper end, exclusive.
         gain: in units of the metric, positive where the longer warmup is better, whatever the mode; its interval holds
             for all pairs of shares taken together.
+        most: the upper end of the gain's interval where it is the only one looked at, for ruling a gain out.
         runs: of both, around their best learning rates.
     """
 
     share_low: float
     share_high: float
     gain: Estimate
+    most: float
     runs: int
 
 
@@ -174,7 +176,7 @@ def _matters(factor: Estimate | None, short: Estimate, value: _Value) -> bool | 
     if (factor is not None and factor.low > 1) or any(g.gain.low > 0 for g in value.gains):
         return True
     stable = short.high < LARGEST_FAILURE or (factor is not None and factor.high < LARGEST_FACTOR)
-    same = bool(value.gains) and all(g.gain.high <= value.noise for g in value.gains)
+    same = bool(value.gains) and all(g.most <= value.noise for g in value.gains)
     return False if stable and same else None
 
 
@@ -182,7 +184,9 @@ def _cells(runs: Runs) -> tuple[tuple[Cell, ...], ...]:
     edges = lr_bands(float(runs.initial_lr.min()), float(runs.initial_lr.max()))
     row, column = _place(runs.initial_lr, edges), _place(runs.warmup_ratio, SHARES)
     return tuple(
-        tuple(_cell(runs, (row == i) & (column == k), edges[i : i + 2], SHARES[k : k + 2]) for k in range(len(SHARES) - 1))
+        tuple(
+            _cell(runs, (row == i) & (column == k), edges[i : i + 2], SHARES[k : k + 2]) for k in range(len(SHARES) - 1)
+        )
         for i in range(len(edges) - 1)
     )
 
@@ -242,9 +246,15 @@ def _value(runs: Runs) -> _Value:
         pairs = len(fit.groups) * (len(fit.groups) - 1) // 2
         for place in range(1, len(fit.groups)):
             k = int(fit.groups[place])
-            gain = fit.difference(0, place, pairs)
-            counts = int(fit.counts[0] + fit.counts[place])
-            gains.append(Gain(share_low=SHARES[k], share_high=SHARES[k + 1], gain=gain, runs=counts))
+            gains.append(
+                Gain(
+                    share_low=SHARES[k],
+                    share_high=SHARES[k + 1],
+                    gain=fit.difference(0, place, pairs),
+                    most=fit.difference(0, place).high,
+                    runs=int(fit.counts[0] + fit.counts[place]),
+                )
+            )
     shortest = shortest_warmup(x, here.warmup_ratio, here.badness, noise, others)
     return _Value(
         tuple(gains),
@@ -258,8 +268,8 @@ def _value(runs: Runs) -> _Value:
 
 def _others(runs: Runs) -> list[Floats]:
     """Return what the metric depends on beside learning rate and warmup, the most important first."""
-    names, place, counts = np.unique(runs.decay, return_inverse=True, return_counts=True)
-    common = np.argsort(-counts, kind="stable")[1 : _MOST_DECAYS + 1] if len(names) > 1 else []
+    _, place, counts = np.unique(runs.decay, return_inverse=True, return_counts=True)
+    common: list[int] = np.argsort(-counts, kind="stable").tolist()[1 : _MOST_DECAYS + 1]
     length, x = np.log(runs.total_steps), np.log(runs.initial_lr)
     moved = (length - length.mean()) * (x - x.mean())
     decays = [(place == k).astype(np.float64) for k in common]

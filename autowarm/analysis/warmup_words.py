@@ -61,7 +61,9 @@ def _example(need: WarmupNeed) -> list[str]:
         return []
     short, long = max(pairs, key=lambda p: p[0].failure.value - p[1].failure.value)
     lrs = f"lr {short.lr_low:.0e} to {short.lr_high:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    return [f"At {lrs}, {_failures(short)} failed with warmup {_share(short)}, and {_failures(long)} with {_share(long)}."]
+    return [
+        f"At {lrs}, {_failures(short)} failed with warmup {_share(short)}, and {_failures(long)} with {_share(long)}."
+    ]
 
 
 def _it_does_not(need: WarmupNeed) -> list[str]:
@@ -69,10 +71,11 @@ def _it_does_not(need: WarmupNeed) -> list[str]:
         stable = f"it moves the learning rate at which half of the runs fail by a factor of {_full(need.lr_factor)}"
     else:
         stable = f"{100 * need.short.value:.0f} % of the runs with less than 5 % fail ({_percent(need.short)})"
-    most = max(need.gains, key=lambda g: g.gain.high)
+    most = max(g.most for g in need.gains)
+    better = f"better by at most {most:.2g} with more" if most > 0 else "no better with more"
     return [
-        f"Warmup does not matter here: {stable}, and the best {need.metric} is better by at most {most.gain.high:.2g} "
-        f"with more, which is less than a run varies by when repeated ({need.noise:.2g})."
+        f"Warmup does not matter here: {stable}, and the best {need.metric} is {better}, within what a run varies by "
+        f"when repeated ({need.noise:.2g})."
     ]
 
 
@@ -85,10 +88,12 @@ def _cannot_tell(need: WarmupNeed) -> list[str]:
         return [f"Nothing is known of whether warmup matters: all runs had {tried} 5 % of it; try {missing}."]
     known = []
     if need.lr_factor is not None:
-        known.append(f"the learning rate at which half of the runs fail may change by a factor of {_ends(need.lr_factor)}")
+        factor = _ends(need.lr_factor)
+        known.append(f"the learning rate at which half of the runs fail may change by a factor of {factor}")
     if need.gains:
         most = max(need.gains, key=lambda g: g.gain.high)
-        known.append(f"the best {need.metric} may change by {most.gain.low:.2g} to {most.gain.high:.2g} with more warmup")
+        ends = f"{most.gain.low:.2g} to {most.gain.high:.2g}"
+        known.append(f"the best {need.metric} may change by {ends} with more warmup")
     said = f": {', and '.join(known)}" if known else ""
     count = f"{short} of {need.runs} runs had less than 5 % of it"
     return [f"The runs cannot tell whether warmup matters here{said}. {count}; try more with and without."]

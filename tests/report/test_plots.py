@@ -98,7 +98,8 @@ def test_the_map_has_every_run_by_its_outcome_and_where_training_breaks() -> Non
     assert len(points["stopped early"].x) == 3
     assert len(points["failed"].x) == 3
     assert len(points[""].x) == len(points[""].values) == 16 + 6
-    assert (points["the answer"].x, points["the answer"].y) == ((pytest.approx(10**-2.1),), (pytest.approx(15),))
+    assert points["the answer"].x == pytest.approx((10**-2.1,))
+    assert points["the answer"].y == pytest.approx((15,))
     stable = [mark for mark in plot.marks if isinstance(mark, Line)]
     assert [(line.x[0], line.y) for line in stable] == [(0.02, (0.0, 5.0)), (0.04, (5.0, 15.0))], (
         "not where none failed"
@@ -113,7 +114,7 @@ def test_runs_of_different_lengths_are_coloured_by_rank() -> None:
     assert plot.values.startswith("rank")
     assert plot.better == "max"
     (ended,) = [mark for mark in plot.marks if isinstance(mark, Points) and mark.values]
-    assert ended.values == (100.0, pytest.approx(200 / 3), pytest.approx(100 / 3), 0.0, 100.0, 50.0, 0.0)
+    assert ended.values == pytest.approx((100.0, 200 / 3, 100 / 3, 0.0, 100.0, 50.0, 0.0))
 
 
 def test_predictions_look_like_predictions_and_ties_like_ties() -> None:

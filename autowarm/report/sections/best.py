@@ -39,8 +39,8 @@ def _several(contents: Contents) -> bool:
 def _grid_table(grid: HorizonGrid, metric: str) -> Table:
     cells = [cell for row in grid.cells for cell in row]
     rows = [_grid_row(cell) for cell in cells]
-    header = ("total_steps", "dataset_size", "runs", "initial_lr (90 % interval)", "warmup", "decay", metric)
-    header = (*header, "within noise of it")
+    known = ("total_steps", "dataset_size", "runs", "initial_lr (90 % interval)", "warmup", "decay", metric)
+    header = (*known, "within noise of it")
     # a column that says the same everywhere says nothing
     said = [
         i for i in range(len(header)) if header[i] not in ("dataset_size", "decay") or len({r[i] for r in rows}) > 1

@@ -16,7 +16,9 @@ MANY = 20
 
 
 def trust(contents: Contents) -> Section | None:
-    """Return what speaks against the answer, and what to do about it."""
+    """Return what speaks against the answer, and what to do about it; nothing where nothing has run."""
+    if not contents.records and not len(contents.runs):
+        return None
     said = tuple(doubt.words for doubt in contents.doubts) + contents.notices
     return Section("Can I trust it?", (Bullets(said),)) if said else None
 

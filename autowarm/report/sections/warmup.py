@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from autowarm.analysis.warmup_need import Cell, Sensitivity, StableLr
+from autowarm.analysis.sensitivity import Sensitivity
+from autowarm.analysis.stable_lr import StableLr
+from autowarm.analysis.warmup_need import Cell
 from autowarm.report.contents import Contents
 from autowarm.report.document import Block, Bullets, Figure, Section, Table, Text, table
 from autowarm.report.words import interval, lr_interval, lr_words, percent
+
+# Of fewer runs the ranking says as much.
+_FEWEST = 8
 
 
 def how_much_warmup(contents: Contents) -> Section | None:
     """Return what failed by warmup within bands of lr, the largest stable lr of each warmup, and the words on it."""
     need = contents.warmup
-    if need is None:
+    if need is None or need.runs < _FEWEST:
         return None
     said = need.sentences()
     blocks: list[Block] = [Bullets(tuple(said))] if said else []
