@@ -19,8 +19,9 @@ def proportion(count: int, total: int) -> Estimate:
         count: of what happened, from 0 to `total`.
         total: of what could have happened; where it is 0, the value is NaN and the interval all of [0, 1].
 
-    >>> proportion(0, 20)
-    Estimate(value=0.0, low=0.0, high=0.09090909090909091)
+    >>> found = proportion(0, 20)
+    >>> found.value, found.low, round(found.high, 3)
+    (0.0, 0.0, 0.09)
     """
     if total == 0:
         return Estimate(math.nan, 0.0, 1.0)
