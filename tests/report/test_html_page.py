@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -16,7 +17,6 @@ from autowarm.report.contents import Contents, answers_of, contents_of
 from autowarm.report.html_page import html_page, plotly_js
 from autowarm.report.plots.curves import MAX_CURVES
 from autowarm.report.plots.registry import PLOTS
-from autowarm.report.plots.thinning import MAX_POINTS
 from autowarm.report.sections import sections_of
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -109,7 +109,9 @@ def test_what_a_study_says_stays_text() -> None:
 
 
 def test_what_a_study_says_stays_text_in_the_plots() -> None:
-    plots = page_of(sample_contents(NASTY)).data["plots"]
+    page = page_of(sample_contents(NASTY))
+    assert not set("<>&") & set(page.scripts[0]), "no HTML can be read into the data"
+    plots = page.data["plots"]
     templates = [trace.get("hovertemplate", "") for plot in plots.values() for trace in plot["data"]]
     # what a plot reads as HTML holds the tags that we put there, and no more; and no template holds a study's text
     texts = [text for plot in plots.values() for text in strings_in(plot)]
@@ -168,7 +170,7 @@ def test_many_runs_are_thinned_and_it_is_said() -> None:
     assert "58 of 3,000 trials are drawn" in page.words
     assert len(page.data["plots"]["loss_curves"]["data"]) <= MAX_CURVES
     points = [t for t in page.data["plots"]["warmup_map"]["data"] if t["mode"] == "markers"]
-    assert sum(len(t["x"]) for t in points) <= MAX_POINTS + 1, "and the answer"
+    assert sum(len(t["x"]) for t in points) == 2000 + 1, "and the answer"
 
 
 def test_a_name_that_utf_8_cannot_hold_is_written() -> None:
@@ -190,6 +192,15 @@ def test_a_table_of_runs_has_its_best_run_and_its_failures_at_the_top() -> None:
     assert f"{runs.value[runs.best() or 0]:.5g}" in page.words
     assert "What was spent" not in page.of("h2")
     assert "2 rows left out" in page.words
+
+
+def test_a_power_of_what_the_runs_do_not_tell_is_no_number() -> None:
+    whole = sample_contents()
+    assert whole.scaling is not None
+    power = replace(whole.scaling.powers[0], name="dataset_size", seen_low=math.nan, seen_high=math.nan)
+    page = page_of(replace(whole, scaling=replace(whole.scaling, powers=(power,))))
+    assert "not told" in page.of("td")
+    assert not [cell for cell in page.of("td") if "nan" in cell]
 
 
 def test_records_of_several_metrics_are_refused() -> None:

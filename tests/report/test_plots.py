@@ -196,6 +196,8 @@ def luminance(shade: str) -> float:
 
 
 def test_a_note_says_what_is_left_out() -> None:
+    many = [sample_record(i, 10 ** (-4 + i / 1500)) for i in range(3000)]
+    assert plot_of(answers_of(many, name="x"), "warmup_map").note == "2,000 of 3,000 runs are drawn, evenly."
     records = [sample_record(i, 10 ** (-4 + i / 100)) for i in range(100)]
     made = figure(plot_of(answers_of(records, name="x"), "loss_curves"))
     assert made.legends[0].get_title().get_text() == "58 of 100 trials are drawn, from the best to the worst."

@@ -33,7 +33,7 @@ def longer(contents: Contents) -> Section | None:
 
 
 def _power_row(power: Power) -> tuple[str, ...]:
-    seen = f"{power.seen_low:,.0f}"
+    seen = f"{power.seen_low:,.0f}" if math.isfinite(power.seen_low) else "not told"
     if power.seen_high > power.seen_low:
         seen += f" to {power.seen_high:,.0f}"
     source = "" if power.from_data else ": these runs add nothing"
