@@ -203,7 +203,7 @@ def _report(given: Namespace) -> None:
     from autowarm.results import refresh, report_on_table
 
     source = Path(given.source)
-    table = {name: given[name] for name in ("columns", "mode", "failed_at")}
+    table = _table(given)
     if source.is_file():
         out = Path(given.out) if given.out else source.with_name(f"{source.name.partition('.')[0]}_report")
         text = report_on_table(source, out, **table)
@@ -222,11 +222,13 @@ def _recommend(given: Namespace) -> None:
         given.total_steps,
         dataset_size=given.dataset_size,
         batch_size=given.batch_size,
-        columns=given.columns,
-        mode=given.mode,
-        failed_at=given.failed_at,
+        **_table(given),
     )
     _print("\n".join(found.sentences()))
+
+
+def _table(given: Namespace) -> dict[str, Any]:
+    return {name: given[name] for name in ("columns", "mode", "failed_at")}
 
 
 def _plot(given: Namespace) -> None:

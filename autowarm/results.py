@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autowarm.analysis.advice import Bounds
+from autowarm.analysis.doubt import Bounds
 from autowarm.analysis.recommend import Recommendation, recommend
 from autowarm.analysis.runs import runs_of
 from autowarm.errors import SettingsError, StudyError
@@ -36,13 +36,7 @@ def results_of(out: Path) -> list[TrialRecord]:
         RecordError: there are no results, or they cannot be read.
         StudyError: the database cannot be read.
     """
-    if _database_is_newer(out):
-        from autowarm.study.database import read_records
-
-        records = read_records(out)
-        write_results(records, out, name=_name(records, out), bounds=_bounds(out))
-        return records
-    return read_results(out)
+    return _from_database(out)[0] if _database_is_newer(out) else read_results(out)
 
 
 def refresh(out: Path) -> str:
@@ -52,10 +46,11 @@ def refresh(out: Path) -> str:
         RecordError: there are no results, or they cannot be read.
         StudyError: the database cannot be read, or the folder cannot be written.
     """
-    records = results_of(out)
-    name = _name(records, out)
     try:
-        return write_report(records, out, name=name, bounds=_bounds(out))
+        if _database_is_newer(out):
+            return _from_database(out)[1]
+        records = read_results(out)
+        return write_report(records, out, name=_name(records, out), bounds=_bounds(out))
     except OSError as e:
         raise StudyError(f"the report cannot be written to {out}: {e.strerror or e}") from None
 
@@ -167,6 +162,14 @@ def source_of(path: Path, total_steps: int | None = None, dataset_size: int | No
     records = results_of(path)
     chosen = choose(records, total_steps, dataset_size)
     return Source.of_record(chosen, confirmed_seeds(records, chosen))
+
+
+def _from_database(out: Path) -> tuple[list[TrialRecord], str]:
+    """Write the results that the database has; return them, and the report as Markdown."""
+    from autowarm.study.database import read_records
+
+    records = read_records(out)
+    return records, write_results(records, out, name=_name(records, out), bounds=_bounds(out))
 
 
 def _name(records: list[TrialRecord], out: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def duration(seconds: float) -> str:
     """Return a duration in at most two units.
@@ -13,6 +15,15 @@ def duration(seconds: float) -> str:
     if s < 60:
         return f"{s} s" if s or not seconds else f"{seconds:.1f} s"
     return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """Return words as a list in a sentence.
+
+    >>> listed(["lr"]), listed(["lr", "warmup", "decay"])
+    ('lr', 'lr, warmup and decay')
+    """
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def counted(count: int, word: str) -> str:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from autowarm.analysis.answer import answer_of
+from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.best import Horizon, best_record, horizon_words, horizons, warmup_share
 from autowarm.analysis.doubt import Bounds, Doubt, edges
 from autowarm.record import TrialRecord
-
-__all__ = ["Bounds", "advise", "advised", "capital"]
 
 _MANY_FAILED = 0.1
 
@@ -26,20 +24,29 @@ def advise(records: Iterable[TrialRecord], bounds: Bounds | None = None) -> list
     return [doubt.words for doubt in advised(records, bounds)]
 
 
-def advised(records: Iterable[TrialRecord], bounds: Bounds | None = None) -> list[Doubt]:
-    """Say the same, each sentence with its kind: see `advise`."""
+def advised(
+    records: Iterable[TrialRecord], bounds: Bounds | None = None, answers: Mapping[Horizon, Answer | None] | None = None
+) -> list[Doubt]:
+    """Say the same, each sentence with its kind: see `advise`.
+
+    Args:
+        records: of one study.
+        bounds: of its search.
+        answers: `answer_of` of its horizons, where they are known already.
+    """
     records = list(records)
     searched = [r for r in records if r.role == "search"]
     several = len(horizons(searched)) > 1
+    if answers is None:
+        answers = {h: answer_of([r for r in records if r.target == h], h) for h in horizons(searched)}
     said: list[Doubt] = []
     for horizon in horizons(searched):
-        here = [r for r in records if r.target == horizon]
-        found = (
-            _nothing_complete([r for r in here if r.role == "search"]) or _constant(here) or _edges(here, bounds or {})
-        )
+        answer = answers[horizon]
+        here = [r for r in searched if r.target == horizon]
+        found = _nothing_complete(here) or _constant(answer) or _edges(answer, here, bounds or {})
         where = f"At {horizon_words(horizon)}: " if several else ""
         said += [replace(doubt, words=where + (doubt.words if where else capital(doubt.words))) for doubt in found]
-    return said + _failures(searched) + _one_seed(records)
+    return said + _failures(searched) + _one_seed(records, [answers[h] for h in horizons(searched)])
 
 
 def _nothing_complete(records: Sequence[TrialRecord]) -> list[Doubt]:
@@ -56,8 +63,7 @@ def _nothing_complete(records: Sequence[TrialRecord]) -> list[Doubt]:
     return [Doubt("diverged", words)]
 
 
-def _constant(records: Sequence[TrialRecord]) -> list[Doubt]:
-    answer = answer_of(records, records[0].target)
+def _constant(answer: Answer | None) -> list[Doubt]:
     if answer is None or answer.constant is None:
         return []
     monitor = answer.record.monitor
@@ -65,12 +71,10 @@ def _constant(records: Sequence[TrialRecord]) -> list[Doubt]:
     return [Doubt("constant", f"{words}: look at `monitor`, and at what the job logs by that name.")]
 
 
-def _edges(records: Sequence[TrialRecord], bounds: Bounds) -> list[Doubt]:
-    answer = answer_of(records, records[0].target)
+def _edges(answer: Answer | None, searched: Sequence[TrialRecord], bounds: Bounds) -> list[Doubt]:
     best = answer.record if answer is not None else None
     if best is None or best.schedule is None:
         return []
-    searched = [r for r in records if r.role == "search"]
     found = edges(
         best.schedule.initial_lr,
         warmup_share(best),
@@ -91,8 +95,8 @@ def _failures(records: Sequence[TrialRecord]) -> list[Doubt]:
     return [Doubt("failed", words)]
 
 
-def _one_seed(records: Sequence[TrialRecord]) -> list[Doubt]:
-    answer = next((a for h in _largest_first(records) if (a := answer_of(records, h)) is not None), None)
+def _one_seed(records: Sequence[TrialRecord], largest_first: Iterable[Answer | None]) -> list[Doubt]:
+    answer = next((answer for answer in largest_first if answer is not None), None)
     if answer is None:
         return []
     best = answer.record
@@ -103,10 +107,6 @@ def _one_seed(records: Sequence[TrialRecord]) -> list[Doubt]:
         return []
     words = "The best schedule was trained with one seed only: repeat it before you trust small differences."
     return [Doubt("seeds", words)]
-
-
-def _largest_first(records: Sequence[TrialRecord]) -> list[Horizon]:
-    return horizons(r for r in records if r.role == "search")
 
 
 def capital(sentence: str) -> str:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from autowarm.analysis.runs import Runs
+from autowarm.analysis.runs import Floats, Runs
 
-Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 # So many cells are enough for a power law, and as many horizons are kept apart.

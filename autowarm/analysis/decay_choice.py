@@ -13,15 +13,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autowarm.analysis.doubt import EDGE
 from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.one_horizon import horizons_with_enough
 from autowarm.analysis.optima import Optima, fit_optima
 from autowarm.analysis.runs import Flags, Runs
 from autowarm.record import Mode
-from autowarm.words import counted
+from autowarm.words import counted, listed
 
-# A best learning rate this near to the edge of those tried, as a share of their range in log lr, is at the edge.
-EDGE = 0.05
 _ENOUGH = 6
 _MOST_HORIZONS = 8
 _MOST_DECAYS = 15
@@ -81,7 +80,7 @@ class DecayChoice:
         else:
             said = self._compared(at)
         if self.left_out:
-            said.append(f"{at}, too few runs ended to judge {_listed(self.left_out)}.")
+            said.append(f"{at}, too few runs ended to judge {listed(self.left_out)}.")
         return said if self.constant else said + self._edges()
 
     def _compared(self, at: str) -> list[str]:
@@ -91,7 +90,7 @@ class DecayChoice:
         said = []
         if ties:
             all_ = "all " if len(ties) > 1 else ""
-            names = _listed([d.decay for d in (best, *ties)])
+            names = listed([d.decay for d in (best, *ties)])
             each = "; ".join(f"{d.decay} {self._words(d)}" for d in (best, *ties))
             said.append(f"{at} {names} {all_}tie within noise, each at its own best lr: {each}.")
         else:
@@ -189,7 +188,3 @@ def _bound(best: float, tried: np.ndarray[tuple[int], np.dtype[np.float64]]) -> 
     if best >= high - EDGE * (high - low):
         return "high"
     return "low" if best <= low + EDGE * (high - low) else None
-
-
-def _listed(names: list[str] | tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

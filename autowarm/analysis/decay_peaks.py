@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from autowarm.analysis.runs import Runs
-
-Floats = NDArray[np.float64]
+from autowarm.analysis.runs import Floats, Runs, wsd_name
 
 # Best peak over that of cosine: a bound for convex losses that runs of a 124M language model agree with.
-_PEAKS = {"constant": 0.32, "wsd 10 %": 0.47, "wsd 20 %": 0.53, "wsd 60 %": 0.73, "linear": 1.03}
+PEAKS = {"constant": 0.32, "linear": 1.03}
+# ... of wsd by the share of its cooldown
+WSD_PEAKS = ((0.1, 0.2, 0.6), (0.47, 0.53, 0.73))
+_BY_NAME = PEAKS | {wsd_name(share): peak for share, peak in zip(*WSD_PEAKS, strict=True)}
 
 
 def log_lr(runs: Runs, decay: str) -> Floats:
@@ -23,8 +23,8 @@ def log_lr(runs: Runs, decay: str) -> Floats:
         decay: one that nothing is known of, or "", is taken as cosine; so is that of a run.
     """
     names, label = np.unique(runs.decay, return_inverse=True)
-    peaks = np.array([_PEAKS.get(name, 1.0) for name in names.tolist()])
-    shifts: Floats = math.log(_PEAKS.get(decay, 1.0)) - np.log(peaks)
+    peaks = np.array([_BY_NAME.get(name, 1.0) for name in names.tolist()])
+    shifts: Floats = math.log(_BY_NAME.get(decay, 1.0)) - np.log(peaks)
     return np.log(runs.initial_lr) + shifts[label.ravel()]
 
 

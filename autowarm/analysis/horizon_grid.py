@@ -12,13 +12,12 @@ from scipy.special import stdtrit
 from autowarm.analysis.cells import Rows, bands, horizon_logs, numbered, usable
 from autowarm.analysis.decay_peaks import log_lr, reference_decay
 from autowarm.analysis.estimate import Estimate
-from autowarm.analysis.recommend import choose_warmup, shaded
+from autowarm.analysis.recommend import banded, choose_warmup, shaded
+from autowarm.analysis.repeat_noise import pooled
 from autowarm.analysis.runs import Runs
-from autowarm.analysis.scaling import Z95, Scaling, fit_rows, scaling
+from autowarm.analysis.scaling import Scaling, fit_rows, scaling
 from autowarm.analysis.warmup_choice import less_what_is_known
 from autowarm.words import counted
-
-Floats = NDArray[np.float64]
 
 # Rows and columns of the grid.
 _AT_MOST = 6
@@ -92,13 +91,17 @@ class HorizonGrid:
         return said
 
 
-def horizon_grid(runs: Runs) -> HorizonGrid | None:
+def horizon_grid(runs: Runs, law: Scaling | None = None) -> HorizonGrid | None:
     """Return the best schedule by dataset_size and total_steps; None where no run ended.
 
     Up to six different numbers of either are kept; more are put into bands of equal ratio.
+
+    Args:
+        runs: any.
+        law: `scaling(runs)`, where it is known already.
     """
     runs = usable(runs)
-    law = scaling(runs)
+    law = scaling(runs) if law is None else law
     if law is None:
         return None
     steps, column = bands(runs.total_steps, _AT_MOST)
@@ -138,7 +141,7 @@ class _Maker:
             warmup = choose_warmup(runs.where(_mask(rows, len(runs))), law, at, math.log(used) - mean)
         else:
             off = float(shaded(np.array(mean), np.array(sd))) - mean
-            lr = Estimate(math.exp(mean + off), math.exp(mean - Z95 * sd), math.exp(mean + Z95 * sd))
+            lr = banded(mean + off, mean, sd)
             warmup = choose_warmup(runs, law, at, off)
         value, ties = self._ties(rows)
         return GridCell(
@@ -188,12 +191,7 @@ class _Maker:
 def _repeated_noise(runs: Runs, schedules: Rows) -> tuple[float, int]:
     """Return the standard deviation of repeats of one schedule at one horizon, and its degrees of freedom."""
     rows = np.flatnonzero(runs.ended)
-    group = numbered(schedules[rows], *horizon_logs(runs)[rows].T)
-    count = np.bincount(group)
-    degrees = len(rows) - len(count)
-    value = runs.badness[rows]
-    rest = value - (np.bincount(group, value) / count)[group]
-    return math.sqrt(float(rest @ rest) / max(degrees, 1)), degrees
+    return pooled(runs.badness[rows], numbered(schedules[rows], *horizon_logs(runs)[rows].T))
 
 
 def _mask(rows: Rows, n: int) -> NDArray[np.bool_]:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.runs import Flags, Floats, Runs
+from autowarm.words import listed
 
 Places = NDArray[np.intp]
 Subset = tuple[int, ...]
@@ -85,7 +86,7 @@ class Importance:
         told = [(name, share) for name, share in order if _is_told(share)]
         if told:
             parts = [f"{name} makes {_percent(share)}" for name, share in told]
-            said.append(f"Of what schedules change in {self.metric}, {_joined(parts)}.")
+            said.append(f"Of what schedules change in {self.metric}, {listed(parts)}.")
         said += [
             f"{a} and {b} together make {_percent(share)} beyond that: the best {a} depends on {b}."
             for a, b, share in self.pairs
@@ -93,7 +94,7 @@ class Importance:
         ]
         untold = [f"{name} (at most {share.high:.1%})" for name, share in order if not _is_told(share)]
         if untold:
-            said.append(f"No effect of its own can be told from noise: {_joined(untold)}.")
+            said.append(f"No effect of its own can be told from noise: {listed(untold)}.")
         part = f"{self.runs:,} of {self.of:,} runs, drawn at random" if self.runs < self.of else f"{self.runs:,} runs"
         said.append(f"Learned from {part}; {self.explained:.0%} of the differences between new runs are predicted.")
         if self.clips:
@@ -397,7 +398,3 @@ def _percent(share: Estimate) -> str:
     # of small shares the first digit counts
     digits = 1 if share.low < 0.1 else 0
     return f"{share.value:.{digits}%} ({share.low:.{digits}%} to {share.high:.{digits}%})"
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

@@ -6,17 +6,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autowarm.analysis.cells import cells_of, horizon_logs, usable
 from autowarm.analysis.decay_peaks import log_lr
 from autowarm.analysis.estimate import Estimate
-from autowarm.analysis.runs import Runs
+from autowarm.analysis.runs import Floats, Runs
 from autowarm.analysis.scaling import NAMES, Z95, Scaling, scaling
 from autowarm.analysis.warmup_choice import WarmupChoice, less_what_is_known, shortest_share
 from autowarm.errors import RecordError, SettingsError
-
-Floats = NDArray[np.float64]
 
 # Beyond this factor over what was seen, an extrapolation is far.
 _FAR = 4.0
@@ -85,6 +82,11 @@ def shaded(mean: Floats, sd: Floats) -> Floats:
     return mean - np.minimum(sd**2, 0.6 * sd)
 
 
+def banded(used: float, mean: float, sd: float) -> Estimate:
+    """Return the lr to use, with the 90 % band of the best one; all are given as ln lr."""
+    return Estimate(math.exp(used), math.exp(mean - Z95 * sd), math.exp(mean + Z95 * sd))
+
+
 def lr_band(
     law: Scaling, total_steps: Floats, dataset_size: float | None = None, batch_size: float | None = None
 ) -> tuple[Floats, Floats, Floats]:
@@ -146,7 +148,7 @@ def recommend(
         total_steps=steps,
         dataset_size=_or_nan(at[1]),
         batch_size=_or_nan(at[2]),
-        initial_lr=Estimate(math.exp(used), *(math.exp(mean[0] + s * Z95 * sd[0]) for s in (-1, 1))),
+        initial_lr=banded(used, float(mean[0]), float(sd[0])),
         warmup_ratio=share,
         warmup_steps=min(round(share.value * steps), steps - 1),
         decay=law.decay,

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from autowarm.analysis.runs import Flags, Runs
+from autowarm.analysis.cells import Rows, numbered
+from autowarm.analysis.runs import Flags, Floats, Runs
 
 # Fewer degrees of freedom say little of a standard deviation.
 _ENOUGH = 3
@@ -25,14 +26,30 @@ def repeat_noise(runs: Runs, mask: Flags) -> float:
     rows = np.flatnonzero(mask & runs.ended & np.isfinite(runs.seed))
     if not len(rows):
         return math.nan
-    decay = np.unique(runs.decay[rows], return_inverse=True)[1].ravel()
-    columns = [runs.initial_lr, runs.warmup_ratio, runs.total_steps, runs.dataset_size, runs.batch_size]
-    # unknown is the same as unknown
-    keys = np.column_stack([decay, *(np.where(np.isnan(c[rows]), -1.0, c[rows]) for c in columns), runs.seed[rows]])
-    first = np.unique(keys, axis=0, return_index=True)[1]
-    place = np.unique(keys[first, :-1], axis=0, return_inverse=True)[1].ravel()
-    values = runs.value[rows][first]
-    counts = np.bincount(place)
-    deviations = values - (np.bincount(place, values) / counts)[place]
+    schedule = schedules(runs)[rows]
+    first = np.unique(numbered(schedule, runs.seed[rows]), return_index=True)[1]
+    noise, degrees = pooled(runs.value[rows][first], schedule[first])
+    return noise if degrees >= _ENOUGH else math.nan
+
+
+def schedules(runs: Runs) -> Rows:
+    """Return a number for each run, the same one for runs that differ in their seed alone."""
+    columns = (runs.initial_lr, runs.warmup_ratio, runs.total_steps, runs.dataset_size, runs.batch_size, runs.decay)
+    return numbered(*columns)
+
+
+def pooled(values: Floats, group: Rows) -> tuple[float, int]:
+    """Return the standard deviation of values about the means of their groups, and its degrees of freedom.
+
+    Args:
+        values: of shape (runs,).
+        group: a number from 0 on for each.
+
+    Returns:
+        0 and 0 where no group has two.
+    """
+    number = np.unique(group, return_inverse=True)[1].ravel()
+    counts = np.bincount(number)
+    rest = values - (np.bincount(number, values) / counts)[number]
     degrees = len(values) - len(counts)
-    return math.sqrt(float(deviations @ deviations) / degrees) if degrees >= _ENOUGH else math.nan
+    return math.sqrt(float(rest @ rest) / max(degrees, 1)), degrees

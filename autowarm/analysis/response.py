@@ -16,12 +16,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autowarm.analysis.estimate import Estimate
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from autowarm.analysis.runs import Flags, Floats
 
 # How much worse the high side is.
 _SHAPES = (0.0, 0.5, 1.0, 2.0, 3.0)

@@ -18,15 +18,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autowarm.analysis.cells import Rows, cells_of, horizon_logs, usable
 from autowarm.analysis.decay_peaks import log_lr, reference_decay
 from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.response import Response, response
-from autowarm.analysis.runs import Runs
-
-Floats = NDArray[np.float64]
+from autowarm.analysis.runs import Floats, Runs
 
 NAMES = ("total_steps", "dataset_size", "batch_size")
 # Of the exponents of NAMES: mean and standard deviation before any run.

@@ -7,15 +7,16 @@ somebody else's runs the columns must do.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from autowarm.analysis.advice import advised, capital
+from autowarm.analysis.answer import Answer
 from autowarm.analysis.audit import pruning_audit
-from autowarm.analysis.best import horizons
+from autowarm.analysis.best import Horizon, horizons
 from autowarm.analysis.doubt import Bounds, Doubt, edges
+from autowarm.analysis.repeat_noise import pooled, schedules
 from autowarm.analysis.runs import Runs
 from autowarm.record import TrialRecord
 from autowarm.words import counted
@@ -32,7 +33,12 @@ _REPETITIONS = 3
 _MANY_PRUNED = 10
 
 
-def doubts(runs: Runs, records: Iterable[TrialRecord] | None = None, bounds: Bounds | None = None) -> list[Doubt]:
+def doubts(
+    runs: Runs,
+    records: Iterable[TrialRecord] | None = None,
+    bounds: Bounds | None = None,
+    answers: Mapping[Horizon, Answer | None] | None = None,
+) -> list[Doubt]:
     """Return what speaks against the answer, the gravest first; an empty list where nothing does.
 
     Args:
@@ -40,9 +46,10 @@ def doubts(runs: Runs, records: Iterable[TrialRecord] | None = None, bounds: Bou
         records: of the same study; None for a table.
         bounds: (low, high) of `initial_lr` and of `warmup_ratio` as they were searched; by default the lowest and the
             highest value tried.
+        answers: of the study's horizons, where they are known already; see `autowarm.analysis.advice.advised`.
     """
     records = list(records or ())
-    told = [*advised(records, bounds), *_pruning(records)]
+    told = [*advised(records, bounds, answers), *_pruning(records)]
     found = told if records else list(_of_table(runs, bounds or {}))
     if any(doubt.kind in ("diverged", "constant", "none") for doubt in found):
         return found
@@ -85,7 +92,7 @@ def _table_edges(runs: Runs, best: int, bounds: Bounds) -> Iterator[Doubt]:
 
 
 def _table_seeds(runs: Runs, best: int) -> Iterator[Doubt]:
-    schedule = _schedules(runs)
+    schedule = schedules(runs)
     if (schedule[runs.ended] == schedule[best]).sum() < 2:
         words = "The best schedule was trained once: repeat it with other seeds before you trust small differences."
         yield Doubt("seeds", words)
@@ -127,15 +134,13 @@ def _neighbours(runs: Runs) -> Iterator[Doubt]:
 def _noise(runs: Runs) -> Iterator[Doubt]:
     """Doubt differences that seeds alone would make."""
     runs = runs.where(runs.ended)
-    schedule = _schedules(runs)
+    schedule = schedules(runs)
     if len(np.unique(schedule)) < 3:
         return
-    count = np.bincount(schedule)
-    repetitions = int((count - 1).sum())
+    noise, repetitions = pooled(runs.value, schedule)
     if repetitions < _REPETITIONS:
         return
-    means = np.bincount(schedule, weights=runs.value) / count
-    noise = math.sqrt(float(((runs.value - means[schedule]) ** 2).sum()) / repetitions)
+    means = np.bincount(schedule, weights=runs.value) / np.bincount(schedule)
     first = np.unique(schedule, return_index=True)[1]
     # the better half: that bad schedules are bad is no news
     level = means if runs.mode == "min" else -means
@@ -155,14 +160,3 @@ def _one_horizon(runs: Runs) -> Iterator[Doubt]:
     if len(steps) == 1 and len(sizes) < 2:
         words = f"All runs have total_steps {steps[0]:,.0f}: nothing here tells what another length needs"
         yield Doubt("horizon", f"{words}; for that, tune at two or more.")
-
-
-def _schedules(runs: Runs) -> NDArray[np.intp]:
-    """Return a number for each run, the same one for runs that differ in their seed alone."""
-    _, decay = np.unique(runs.decay, return_inverse=True)
-    numbers = (runs.initial_lr, runs.warmup_ratio, runs.total_steps, runs.dataset_size, runs.batch_size, decay)
-    key = np.zeros(len(runs), dtype=np.intp)
-    for column in numbers:
-        _, place = np.unique(column, return_inverse=True)
-        _, key = np.unique(key * (int(place.max(initial=0)) + 1) + place, return_inverse=True)
-    return key

@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autowarm.analysis.estimate import Estimate
-
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from autowarm.analysis.runs import Flags, Floats
 
 # Where there are more different shares than this, runs are put together by these edges.
 _DISTINCT = 6

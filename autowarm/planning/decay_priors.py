@@ -3,9 +3,9 @@
 A short run prefers a constant learning rate, as it has no time to lose, and a long one does not: which decay is best at
 an eighth of the steps says little of the whole run. Of the whole run much is known. In 50k steps of a 124M language
 model, each at its best peak, the losses were: constant 3.10 or more, wsd with a cooldown of 20 % 2.966 (1 - sqrt:
-2.960), linear 2.953, wsd with one of 60 % 2.951. And the best peaks differ by the factors below, relative to cosine's,
-by a bound for convex losses that those runs agree with. So a ladder looks for the peak and the warmup with one decay,
-and turns to the others where the runs are long.
+2.960), linear 2.953, wsd with one of 60 % 2.951. And the best peaks differ by the factors of
+`autowarm.analysis.decay_peaks`. So a ladder looks for the peak and the warmup with one decay, and turns to the others
+where the runs are long.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from autowarm.analysis.decay_peaks import PEAKS, WSD_PEAKS
 from autowarm.decays import DECAY_PARAMETERS
 from autowarm.errors import ScheduleError
 from autowarm.planning.spread import value_at
@@ -25,10 +26,6 @@ from autowarm.space import Range, SearchSpace
 PREFERENCE: tuple[str, ...] = (
     *("linear", "cosine", "wsd", "polynomial", "cosine_restarts", "inverse_sqrt", "exponential", "step", "constant"),
 )
-# Best peak over that of cosine.
-_PEAKS = {"constant": 0.32, "linear": 1.03}
-# ... of wsd by the share of its cooldown
-_WSD = ((0.1, 0.2, 0.6), (0.47, 0.53, 0.73))
 # What every decay has.
 _SHARED = ("initial_lr", "warmup_ratio", "warmup", "warmup_start_ratio")
 
@@ -45,8 +42,8 @@ def reference_decay(decays: Sequence[str]) -> str:
 def relative_peak(schedule: Schedule) -> float:
     """Return the best peak under the decay of a schedule, over that under cosine; 1 where nothing is known."""
     if schedule.decay == "wsd":
-        return float(np.interp(schedule.decay_ratio or 0.2, *_WSD))
-    return _PEAKS.get(schedule.decay, 1.0)
+        return float(np.interp(schedule.decay_ratio or 0.2, *WSD_PEAKS))
+    return PEAKS.get(schedule.decay, 1.0)
 
 
 def with_decay(schedule: Schedule, decay: str, space: SearchSpace) -> Schedule:

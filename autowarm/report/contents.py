@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from autowarm.analysis.advice import Bounds
 from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.best import Horizon, horizons, target_horizon
 from autowarm.analysis.compare import Comparison, comparisons
 from autowarm.analysis.decay_choice import DecayChoice, decay_choice
+from autowarm.analysis.doubt import Bounds
 from autowarm.analysis.horizon_grid import HorizonGrid, horizon_grid
 from autowarm.analysis.importance import Importance, importance
 from autowarm.analysis.runs import Runs, runs_of
@@ -143,14 +143,16 @@ def answers_of(records: Iterable[TrialRecord], *, name: str, bounds: Bounds | No
 
 def _analysed(contents: Contents) -> Contents:
     runs = contents.runs
+    law = scaling(runs)
+    answers = contents.answers if contents.records else None
     return replace(
         contents,
         warmup=warmup_need(runs),
         decays=decay_choice(runs),
         importance=importance(runs),
-        scaling=scaling(runs),
-        grid=horizon_grid(runs),
-        doubts=tuple(doubts(runs, contents.records or None, contents.bounds)),
+        scaling=law,
+        grid=horizon_grid(runs, law),
+        doubts=tuple(doubts(runs, contents.records or None, contents.bounds, answers)),
     )
 
 

@@ -74,6 +74,12 @@ class Section:
     blocks: tuple[Block, ...]
 
 
+def bullets(said: Iterable[str]) -> list[Block]:
+    """Return sentences as a list; no block at all where there are none."""
+    items = tuple(said)
+    return [Bullets(items)] if items else []
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Return a table of anything that has words."""
     return Table(tuple(header), tuple(tuple(str(cell) for cell in row) for row in rows))

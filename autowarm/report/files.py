@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from autowarm.analysis.advice import Bounds
+from autowarm.analysis.doubt import Bounds
 from autowarm.errors import RecordError
 from autowarm.record import TrialRecord, read_jsonl, write_jsonl
 from autowarm.report.contents import Contents, contents_of
@@ -26,8 +26,8 @@ PAGE = "report.html"
 PICTURE = "report.png"
 
 
-def write_results(records: Iterable[TrialRecord], out: Path, *, name: str, bounds: Bounds | None = None) -> None:
-    """Write `trials.jsonl`, and what is derived from it; see `write_report`.
+def write_results(records: Iterable[TrialRecord], out: Path, *, name: str, bounds: Bounds | None = None) -> str:
+    """Write `trials.jsonl`, and what is derived from it; return the report as Markdown. See `write_report`.
 
     Args:
         records: of one study.
@@ -38,7 +38,7 @@ def write_results(records: Iterable[TrialRecord], out: Path, *, name: str, bound
     records = list(records)
     out.mkdir(parents=True, exist_ok=True)
     write_jsonl(records, out / RECORDS)
-    write_report(records, out, name=name, bounds=bounds)
+    return write_report(records, out, name=name, bounds=bounds)
 
 
 def write_report(records: Sequence[TrialRecord], out: Path, *, name: str, bounds: Bounds | None = None) -> str:

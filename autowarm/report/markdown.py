@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from autowarm.analysis.advice import Bounds
+from autowarm.analysis.doubt import Bounds
 from autowarm.record import TrialRecord
 from autowarm.report.cells import escape, table
 from autowarm.report.contents import Contents, contents_of

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from autowarm.analysis.advice import Bounds, advise
+from autowarm.analysis.advice import advise
 from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.best import best_record, horizon_words, horizons
 from autowarm.analysis.compare import Comparison, comparisons
+from autowarm.analysis.doubt import Bounds
 from autowarm.analysis.spend import spend
 from autowarm.record import TrialRecord
 from autowarm.report.contents import bounds_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from autowarm.analysis.decay_choice import DecayBest
 from autowarm.report.contents import Contents
-from autowarm.report.document import Block, Bullets, Figure, Section, table
+from autowarm.report.document import Figure, Section, bullets, table
 from autowarm.report.words import interval, lr_interval
 
 _BOUNDS = {"low": ", at the low end of what was tried", "high": ", at the high end of what was tried"}
@@ -15,8 +15,7 @@ def which_decay(contents: Contents) -> Section | None:
     choice = contents.decays
     if choice is None or not choice.decays:
         return None
-    said = choice.sentences()
-    blocks: list[Block] = [Bullets(tuple(said))] if said else []
+    blocks = bullets(choice.sentences())
     rows = [_row(decay, place) for place, decay in enumerate(choice.decays)]
     header = ("decay", f"{contents.runs.metric} at its best lr (90 % interval)", "its best lr", "runs", "")
     blocks += [Figure("decays"), table(header, rows)]

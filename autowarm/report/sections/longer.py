@@ -6,7 +6,7 @@ import math
 
 from autowarm.analysis.scaling import HorizonBest, Power
 from autowarm.report.contents import Contents
-from autowarm.report.document import Block, Bullets, Figure, Section, Text, table
+from autowarm.report.document import Figure, Section, Text, bullets, table
 from autowarm.report.plots.thinning import thinned
 from autowarm.report.words import interval, lr_interval
 
@@ -18,8 +18,7 @@ def longer(contents: Contents) -> Section | None:
     found = contents.scaling
     if found is None or not found.powers:
         return None
-    said = found.sentences()
-    blocks: list[Block] = [Bullets(tuple(said))] if said else []
+    blocks = bullets(found.sentences())
     blocks.append(Figure("scaling"))
     header = ("best lr grows with", "to the power of (90 % interval)", "known before", "runs had")
     blocks.append(table(header, [_power_row(power) for power in found.powers]))

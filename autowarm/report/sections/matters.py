@@ -5,7 +5,7 @@ from __future__ import annotations
 from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.importance import Importance
 from autowarm.report.contents import Contents
-from autowarm.report.document import Block, Bullets, Figure, Section, table
+from autowarm.report.document import Figure, Section, bullets, table
 from autowarm.report.words import share_interval
 
 _PAIRS = 5
@@ -18,8 +18,7 @@ def what_matters(contents: Contents) -> Section | None:
     found = contents.importance
     if found is None or not found.names:
         return None
-    said = found.sentences()
-    blocks: list[Block] = [Bullets(tuple(said))] if said else []
+    blocks = bullets(found.sentences())
     order = sorted(zip(found.names, found.main, strict=True), key=lambda pair: -pair[1].value)
     rows = [(name, share_interval(share)) for name, share in order]
     rows += [(f"{a} and {b} together", share_interval(share)) for a, b, share in told_pairs(found)]

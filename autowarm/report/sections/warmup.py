@@ -9,7 +9,7 @@ from autowarm.analysis.sensitivity import Sensitivity
 from autowarm.analysis.stable_lr import StableLr
 from autowarm.analysis.warmup_need import Cell
 from autowarm.report.contents import Contents
-from autowarm.report.document import Block, Bullets, Figure, Section, Table, Text, table
+from autowarm.report.document import Figure, Section, Table, Text, bullets, table
 from autowarm.report.words import interval, lr_interval, lr_words, percent
 
 # Of fewer runs the ranking says as much.
@@ -21,8 +21,7 @@ def how_much_warmup(contents: Contents) -> Section | None:
     need = contents.warmup
     if need is None or need.runs < _FEWEST:
         return None
-    said = need.sentences()
-    blocks: list[Block] = [Bullets(tuple(said))] if said else []
+    blocks = bullets(need.sentences())
     blocks.append(Figure("warmup_map"))
     cells = [row for row in need.cells if any(cell.runs for cell in row)]
     if cells:
