@@ -291,9 +291,9 @@ def _shares(learned: _Learned, axes: Sequence[_Axis]) -> dict[Subset, Estimate]:
     everything = tuple(range(len(axes)))
     subsets = [u for size in (1, 2) for u in itertools.combinations(everything, size)]
     effects = _effects(learned.grid, axes, subsets)
-    effects[everything] = learned.grid - _mean(learned.grid, axes, everything)
     found = {u: _variance(learned, axes, effect) for u, effect in effects.items()}
-    whole = found[everything]
+    # beside the effects: of two knobs, the pair is a subset that holds them all
+    whole = _variance(learned, axes, learned.grid - _mean(learned.grid, axes, everything))
     total = float(whole.of_splits.mean())
     if total <= 0:
         return {}
