@@ -61,6 +61,24 @@ class Budget:
         return duration(self.amount) if self.unit == "seconds" else str(self)
 
 
+def read_seconds(name: str, value: Any) -> float:
+    """Read a time: a number is of seconds; text has a unit, as in ``90 min`` or ``1.5 h``.
+
+    Raises:
+        SettingsError: anything else, or none; names the setting.
+
+    >>> read_seconds("trial_timeout", "1.5 h"), read_seconds("trial_timeout", 90)
+    (5400.0, 90.0)
+    """
+    try:
+        read = Budget(value, "seconds") if is_number(value) else read_budget(value)
+    except SettingsError:
+        read = None
+    if read is None or read.unit != "seconds":
+        raise SettingsError(f"{name} must look like 90 min, 1.5 h or 600 (seconds), got {value!r}")
+    return float(read.amount)
+
+
 def read_budget(value: Any) -> Budget:
     """Read a budget: a number is of full runs; text has a unit, as in ``5000 steps``, ``90 min`` or ``1.5 h``.
 

@@ -30,6 +30,10 @@ class StudyError(AutowarmError):
     """A study cannot go on, or has no answer to give."""
 
 
+class DatabaseError(StudyError):
+    """The database of a study cannot be reached or written now: the same command may work later."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """Word the message for a name that is not one of the known ones, with the nearest one suggested.
 

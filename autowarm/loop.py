@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from autowarm.errors import StudyError
+from autowarm.events import EventLog
 from autowarm.executors.local import Done, Event, LocalExecutor, Progress, Rung
+from autowarm.interrupts import Interrupts
 from autowarm.planning.known_divergence import diverged
 from autowarm.progress import Display, Run
 from autowarm.pruning import PhasePruner, Pruning, ema_rungs_of, rungs_of
@@ -21,56 +18,22 @@ from autowarm.record import Role, TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.settings import StudySettings
 from autowarm.specs import JobInfo, TrainingSpec, TrialResult
+from autowarm.study.checks import Check
 from autowarm.study.horizon import HorizonStudy, Proposal
+from autowarm.study.lease import BEAT_SECONDS
+from autowarm.unsaved import Unsaved
+from autowarm.words import duration
 
-# How long trials may take to end after a first Ctrl-C.
+# How long trials may take to end after a first Ctrl-C, or when their time is over.
 _GRACE_SECONDS = 10.0
+# How often a process that has nothing to train looks whether another one has left it something.
+_IDLE_SECONDS = 1.0
+# A trial that has died with its owner that often is taken for the reason.
+_MOST_ORPHANED = 10
 # The loop looks for a Ctrl-C that often, at least.
 _TICK_SECONDS = 0.2
 # The same error that often in a row from the start is the job's, not a schedule's.
 _SAME_ERRORS = 3
-
-
-class Interrupts:
-    """Counts Ctrl-C (and SIGTERM) instead of raising in the middle of a write, from `begin` on."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._begun = False
-        self._before: dict[int, Any] = {}
-
-    def begin(self) -> None:
-        """Count from now on: before there is anything to keep, a Ctrl-C may end everything at once."""
-        self._begun = True
-
-    def _seen(self, number: int, frame: FrameType | None) -> None:
-        if self._begun:
-            self.count += 1
-        elif callable(handler := self._before[number]):
-            handler(number, frame)
-        else:
-            signal.signal(number, handler)
-            os.kill(os.getpid(), number)
-
-
-@contextmanager
-def interrupts() -> Iterator[Interrupts]:
-    """Take Ctrl-C over until everything is put away: a second one must not raise while results are written.
-
-    Outside of the main thread, where that cannot be done, nothing is counted.
-    """
-    seen = Interrupts()
-    if threading.current_thread() is not threading.main_thread():
-        yield seen
-        return
-    seen._before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}  # noqa: SLF001
-    for number in seen._before:  # noqa: SLF001
-        signal.signal(number, seen._seen)  # noqa: SLF001
-    try:
-        yield seen
-    finally:
-        for number, handler in seen._before.items():  # noqa: SLF001
-            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -84,6 +47,7 @@ class Task:
         label: the schedule in words.
         seed: of the training.
         known: the schedule to put on the record where the job's own scheduler is one.
+        deaths: how often its process has died by itself, and `orphaned`, how often with its owner.
     """
 
     trial: int
@@ -92,6 +56,22 @@ class Task:
     label: str
     seed: int
     known: Schedule | None = None
+    deaths: int = 0
+    orphaned: int = 0
+
+    @property
+    def check(self) -> Check:
+        """What the study knows of it, if it is no search trial."""
+        return Check(self.role, self.seed, self.schedule or self.known)
+
+
+@dataclass
+class _Running:
+    task: Task
+    began: float
+    step: int = 0
+    # since when it has been told to end, its time being over
+    late: float | None = None
 
 
 @dataclass
@@ -111,7 +91,9 @@ class HorizonLoop:
         target_steps: of a level of a ladder, the total_steps that it is climbed to; None: this horizon is the target.
         pruning: how readily trials are stopped.
         n_rungs: validations of a trial.
-        records: of this horizon, as they come; those of earlier runs first.
+        timeout: seconds that a trial may take; None: as long as it likes.
+        events: where what happens is written down, and `unsaved`, records that the database does not take.
+        records: of this horizon, as they come, those of other processes too; those of earlier runs first.
     """
 
     settings: StudySettings
@@ -127,8 +109,14 @@ class HorizonLoop:
     target_steps: int | None = None
     pruning: Pruning = "off"
     n_rungs: int = 20
+    timeout: float | None = None
+    events: EventLog = field(default_factory=EventLog)
+    unsaved: Unsaved = field(default_factory=Unsaved)
     records: list[TrialRecord] = field(default_factory=list)
-    _running: dict[int, Task] = field(default_factory=dict)
+    _running: dict[int, _Running] = field(default_factory=dict)
+    _known: set[tuple[bool, int]] = field(default_factory=set)
+    _check_deaths: Counter[str] = field(default_factory=Counter)
+    _beaten: float = 0.0
     _early_errors: list[str] | None = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -138,20 +126,27 @@ class HorizonLoop:
         self._pruner = PhasePruner(
             self.pruning, self.settings.mode, audit=self.settings.prune_audit, seed=self.settings.seed
         )
-        self.records = self.study.records()
-        for record in self.records:
+        self._hear(self.study.records())
+
+    def _hear(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+        """Take in those of the records that are new, and return them."""
+        new = [r for r in records if (r.role == "search", r.trial) not in self._known]
+        for record in new:
+            self._known.add((record.role == "search", record.trial))
+            self.records.append(record)
             if record.outcome != "FAILED":
                 self._early_errors = None
             ema = dict(record.ema_rungs)
             here = record.role == "search" and record.total_steps == self.info.total_steps
             for step, value in record.rungs if here else ():
                 self._judge(record.trial, record.schedule, step, value, ema.get(step))
+        return new
 
     def search(self, more: Callable[[int], bool], propose: Callable[[], Proposal | None] | None = None) -> None:
         """Run search trials.
 
         Args:
-            more: tells whether to start one more, beside a number of trials that run.
+            more: tells whether to start one more, beside a number of trials that run, whoever trains them.
             propose: returns the next one, or None where there is none left; default: the study's sampler.
 
         Raises:
@@ -161,10 +156,18 @@ class HorizonLoop:
         ask = propose if propose is not None else self._ask
 
         def next_task() -> Task | None:
-            proposal = ask() if more(len(self._running)) else None
+            proposal = ask() if more(self.study.running) else None
             if proposal is None:
                 return None
-            return Task(proposal.number, "search", proposal.schedule, str(proposal.schedule), self.settings.seed)
+            return Task(
+                proposal.number,
+                "search",
+                proposal.schedule,
+                str(proposal.schedule),
+                self.settings.seed,
+                deaths=proposal.deaths,
+                orphaned=proposal.orphaned,
+            )
 
         self._drive(next_task)
 
@@ -178,34 +181,98 @@ class HorizonLoop:
 
     @property
     def tried(self) -> list[Schedule]:
-        """The schedules of search trials that have ended or run."""
+        """The schedules of search trials that have ended or run, whoever trains them."""
         schedules = [r.schedule for r in self.searched]
-        schedules += [task.schedule for task in self._running.values() if task.role == "search"]
+        schedules += [run.task.schedule for run in self._running.values() if run.task.role == "search"]
+        schedules += self.study.schedules_of_others()
         return [schedule for schedule in schedules if schedule is not None]
 
-    def check(self, tasks: list[Task]) -> None:
-        """Run trainings that the sampler is not told.
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Run trainings that the sampler is not told, as far as no other process runs them.
+
+        Args:
+            tasks: their numbers are given when they begin.
 
         Raises:
             KeyboardInterrupt: after a Ctrl-C; everything told so far is kept.
         """
-        left = list(reversed(tasks))
-        self._drive(lambda: left.pop() if left else None)
+        left = list(tasks)
+        # what had failed before is tried again, once
+        before = {r.trial for r in self.records if r.role != "search" and r.outcome == "FAILED"}
+
+        def next_task() -> Task | None:
+            done = {
+                Check.of(r).key
+                for r in self.records
+                if r.role != "search" and (r.outcome != "FAILED" or r.trial not in before)
+            }
+            # what others run may be left by them, so it stays in the list
+            left[:] = [task for task in left if task.check.key not in done]
+            running = self.study.checks.claimed()
+            task = next((task for task in left if task.check.key not in running), None)
+            if task is None:
+                return None
+            deaths = self._check_deaths[task.check.key]
+            return replace(task, trial=self.study.checks.claim(task.check), deaths=deaths)
+
+        self._drive(next_task)
 
     def _drive(self, next_task: Callable[[], Task | None]) -> None:
         deadline: float | None = None
         while True:
-            stopping = self.interrupts.count > 0
-            while not stopping and len(self._running) < self.n_jobs and (task := next_task()) is not None:
-                self._start(task)
+            stopping = self._stopping()
+            if not stopping and len(self._running) < self.n_jobs:
+                self._fill(next_task)
             if not self._running:
-                break
+                if self._stopping() or not self.study.others:
+                    break
+                time.sleep(_IDLE_SECONDS)
+                continue
             if stopping:
                 deadline = self._stop(deadline)
             for event in self.executor.events(_TICK_SECONDS):
                 self._handle(event)
+            self._end_late()
+            self._beat()
         if self.interrupts.count:
             raise KeyboardInterrupt
+
+    def _stopping(self) -> bool:
+        return self.interrupts.count > 0
+
+    def _fill(self, next_task: Callable[[], Task | None]) -> None:
+        """Start what there is to start, in a turn in which no other process decides."""
+        before = set(self._running)
+        try:
+            with self.study.exclusive(self._stopping) as turn:
+                self._catch_up()
+                while len(self._running) < self.n_jobs and (task := next_task()) is not None:
+                    self._start(task)
+        except InterruptedError:
+            return
+        if turn.lost:
+            # another process may have decided the same
+            for key in set(self._running) - before:
+                self.executor.kill(key)
+                self._give_up(key, "the database ended the turn in which it began")
+
+    def _catch_up(self) -> None:
+        """Take in what other processes have done, and what those that died have left."""
+        if reaped := self.study.reap():
+            self.events.write("reaped", study=self.settings.name, total_steps=self.info.total_steps, trials=reaped)
+        for record in self._hear(self.study.records()):
+            self.display.ended(-1, record)
+
+    def _beat(self) -> None:
+        """Renew the leases of what runs."""
+        now = time.monotonic()
+        if not self._running or now - self._beaten < BEAT_SECONDS:
+            return
+        self._beaten = now
+        steps: dict[bool, dict[int, int]] = {True: {}, False: {}}
+        for run in self._running.values():
+            steps[run.task.role == "search"][run.task.trial] = run.step
+        self.study.beat(steps[True], steps[False])
 
     def _start(self, task: Task) -> None:
         spec = TrainingSpec(
@@ -223,9 +290,27 @@ class HorizonLoop:
             threads=self.threads,
             keep_callbacks=self.settings.keep_callbacks,
         )
+        if task.orphaned >= _MOST_ORPHANED:
+            died = f"its owner has died {task.orphaned} times while it ran: does it end the machine?"
+            self._keep(task, TrialResult(outcome="FAILED", reason=died))
+            return
         key = self.executor.start("trial", spec)
-        self._running[key] = task
+        self._running[key] = _Running(task, time.monotonic())
         self.display.started(key, Run(task.label, task.role, self.info.total_steps))
+        self._say("started", task)
+
+    def _say(self, event: str, task: Task, **fields: object) -> None:
+        self.events.write(
+            event,
+            study=self.settings.name,
+            total_steps=self.info.total_steps,
+            dataset_size=self.dataset_size,
+            role=task.role,
+            trial=task.trial,
+            seed=task.seed,
+            schedule=task.label,
+            **fields,
+        )
 
     def _stop(self, deadline: float | None) -> float:
         """Ask the trials to end; those that do not in time, or a second Ctrl-C, ends them."""
@@ -238,51 +323,109 @@ class HorizonLoop:
         if self.interrupts.count > 1 or now > deadline:
             for key in list(self._running):
                 self.executor.kill(key)
-                self._give_up(key)
+                self._give_up(key, "stopped")
         return deadline
 
+    def _end_late(self) -> None:
+        """End the trials whose time is over: first they are asked to."""
+        if self.timeout is None:
+            return
+        now = time.monotonic()
+        for key, run in list(self._running.items()):
+            if run.late is None and now - run.began > self.timeout:
+                run.late = now
+                self.executor.stop(key)
+            elif run.late is not None and now - run.late > _GRACE_SECONDS:
+                self.executor.kill(key)
+                self._keep(self._running.pop(key).task, self._too_late(TrialResult(outcome=None, steps=run.step)), key)
+
+    def _too_late(self, result: TrialResult) -> TrialResult:
+        assert self.timeout is not None  # noqa: S101 - it is over
+        reason = f"it took longer than {duration(self.timeout)}: see trial_timeout"
+        return replace(result, outcome="FAILED", reason=reason)
+
     def _handle(self, event: Event) -> None:
-        task = self._running.get(event.key)
-        if task is None:
+        run = self._running.get(event.key)
+        if run is None:
             return
         if isinstance(event, Progress):
+            run.step = event.step
             self.display.moved(event.key, event.step, event.loss)
         elif isinstance(event, Rung):
+            run.step = event.step
             reason = None
-            if task.role == "search":
-                reason = self._judge(task.trial, task.schedule, event.step, event.value, event.ema)
+            if run.task.role == "search":
+                reason = self._judge(run.task.trial, run.task.schedule, event.step, event.value, event.ema)
             self.executor.answer(event.key, reason)
         else:
-            self._ended(event, task)
+            self._ended(event, run)
 
     def _judge(self, trial: int, schedule: Schedule | None, step: int, value: float, ema: float | None) -> str | None:
         total = self.info.total_steps
         warmup_steps = schedule.warmup_steps_of(total) if schedule is not None else 0
         return self._pruner.report(trial, share=step / total, value=value, warmup_share=warmup_steps / total, ema=ema)
 
-    def _ended(self, event: Done, task: Task) -> None:
-        result = event.result
-        if not isinstance(result, TrialResult):
-            result = TrialResult(outcome="FAILED", reason=event.error, error=event.detail)
-        killed = self.interrupts.count > 0 and not isinstance(event.result, TrialResult)
-        if result.outcome is None or killed:
-            self._give_up(event.key)
+    def _ended(self, event: Done, run: _Running) -> None:
+        result, task = event.result, run.task
+        if self._stopping() and not isinstance(result, TrialResult):
+            self._give_up(event.key, "stopped")
             return
-        record = self._record(task, result)
+        if event.died and task.deaths < self.settings.retries:
+            self.display.notice(f"{task.label}: {event.error}; it is trained again")
+            self._give_up(event.key, event.error or "its process died", died=True)
+            return
+        if not isinstance(result, TrialResult):
+            reason = event.error
+            if event.died and task.deaths:
+                reason = f"{reason} ({task.deaths + 1} times)"
+            result = TrialResult(outcome="FAILED", reason=reason, error=event.detail)
+        if result.outcome is None and run.late is not None:
+            result = self._too_late(result)
+        if result.outcome is None:
+            self._give_up(event.key, "stopped")
+            return
         del self._running[event.key]
+        self._keep(task, result, event.key)
+
+    def _keep(self, task: Task, result: TrialResult, key: int = -1) -> None:
+        """Store what a training left behind."""
+        record = self._record(task, result)
+        try:
+            stored = self.study.tell(record) if task.role == "search" else self.study.checks.add(record)
+        except Exception:
+            # whatever the database has, the training is paid for
+            if self.unsaved.keep(self.study.name, record):
+                self.display.notice(f"{task.label}: the database did not take its result, which is kept for a next run")
+            raise
+        if not stored:
+            self.display.notice(f"{task.label}: another process has taken this one for dead, and trains it again")
+            self.display.ended(key, None)
+            self._say("lost", task)
+            return
+        self._known.add((record.role == "search", record.trial))
         self.records.append(record)
-        if task.role == "search":
-            self.study.tell(record)
-        else:
-            self.study.add(record)
-        self.display.ended(event.key, record)
+        self.display.ended(key, record)
+        self._say(
+            "ended",
+            task,
+            outcome=record.outcome,
+            value=record.value,
+            reason=record.reason,
+            steps=record.steps,
+            seconds=round(record.seconds, 3),
+        )
         self._watch_errors(record)
 
-    def _give_up(self, key: int) -> None:
-        task = self._running.pop(key)
+    def _give_up(self, key: int, reason: str, *, died: bool = False) -> None:
+        """Leave a training to be done again."""
+        task = self._running.pop(key).task
         if task.role == "search":
-            self.study.interrupted(task.trial)
+            self.study.interrupted(task.trial, died=died)
+        else:
+            self.study.checks.interrupted(task.trial)
+            self._check_deaths[task.check.key] += died
         self.display.ended(key, None)
+        self._say("interrupted", task, reason=reason)
 
     def _record(self, task: Task, result: TrialResult) -> TrialRecord:
         assert result.outcome is not None  # noqa: S101 - the caller has seen it
@@ -327,6 +470,6 @@ class HorizonLoop:
         if len(self._early_errors) >= _SAME_ERRORS:
             for key in list(self._running):
                 self.executor.kill(key)
-                self._give_up(key)
+                self._give_up(key, "the study ends")
             detail = f"\n\n{record.error.rstrip()}" if record.error else ""
             raise StudyError(f"the first {_SAME_ERRORS} trials failed in the same way: {record.reason}{detail}")

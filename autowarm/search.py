@@ -9,9 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 from autowarm.analysis.best import ranked
 from autowarm.analysis.candidates import candidates, same_lrs
+from autowarm.events import EventLog
 from autowarm.executors.local import LocalExecutor
+from autowarm.interrupts import Interrupts
 from autowarm.level import LevelSearch
-from autowarm.loop import HorizonLoop, Interrupts, Task
+from autowarm.loop import HorizonLoop, Task
 from autowarm.planning.horizon_plan import HorizonPlan
 from autowarm.planning.known_divergence import diverged
 from autowarm.planning.ladder import RUNGS, Ladder, Level, pays, runs_paid
@@ -23,12 +25,18 @@ from autowarm.schedule import Schedule
 from autowarm.settings import StudySettings
 from autowarm.study.database import Storage
 from autowarm.study.horizon import HorizonStudy, known_range
+from autowarm.study.lease import Watch
 from autowarm.study.sampling import sampler_name
+from autowarm.unsaved import Unsaved
 from autowarm.words import counted
 
 _LIBRARIES = ("autowarm", "torch", "lightning", "optuna")
 # Rounds of checks on fresh seeds that a budget may pay for.
 _MOST_ROUNDS = 5
+# Without a trial_timeout, a trial may take that many times what is foreseen, and that many seconds at least: what hangs
+# is ended, what is slow is not.
+_TIMEOUT_FACTOR = 20.0
+_TIMEOUT_SECONDS = 600.0
 
 
 @dataclass
@@ -42,6 +50,7 @@ class Search:
         executor: where trials run.
         display: what a person sees.
         interrupts: Ctrl-C, counted.
+        events: where what happens is written down, and `unsaved`, records that the database does not take.
     """
 
     settings: StudySettings
@@ -50,6 +59,9 @@ class Search:
     executor: LocalExecutor
     display: Display
     interrupts: Interrupts
+    events: EventLog = field(default_factory=EventLog)
+    unsaved: Unsaved = field(default_factory=Unsaved)
+    _watch: Watch = field(default_factory=Watch)
     _studies: dict[tuple[int, int | None, int | None], HorizonStudy] = field(default_factory=dict)
 
     def run(self) -> StudySettings:
@@ -62,8 +74,17 @@ class Search:
             StudyError: the study cannot go on.
             KeyboardInterrupt: after a Ctrl-C; everything told so far is kept.
         """
+        try:
+            return self._run()
+        finally:
+            self._watch.close()
+
+    def _run(self) -> StudySettings:
+        self.plans = [self._agreed(plan) for plan in self.plans]
         for plan in self.plans:
-            self._study(plan)
+            for level in plan.ladder.levels if plan.ladder is not None else (None,):
+                self._restore(self._study(plan, level))
+        self.unsaved.drop()
         if self.settings.space.initial_lr is None:
             found = known_range(self.storage, self.settings.identity)
             if found is None:
@@ -76,6 +97,21 @@ class Search:
             else:
                 self._search(plan)
         return self.settings
+
+    def _agreed(self, plan: HorizonPlan) -> HorizonPlan:
+        """Return a plan with the ladder that all processes climb: where a budget is time, each has measured its own."""
+        study = self._study(plan)
+        if plan.ladder is None:
+            return plan
+        on = f"{self.settings.budget}, pruning {self.settings.pruning}, confirm_seeds {self.settings.confirm_seeds}"
+        return replace(plan, ladder=Ladder.from_dict(study.agree("ladder", on, plan.ladder.to_dict())))
+
+    def _restore(self, study: HorizonStudy) -> None:
+        """Store what an earlier run could not store, and put right what is left of those that are gone."""
+        for record in self.unsaved.of(study.name):
+            if study.restore(record):
+                self.display.notice(f"{record.label}: its result, kept while the database was away, is stored now")
+        study.reap()
 
     def records(self) -> list[TrialRecord]:
         """Return the records of all horizons, in their order, levels of a ladder before what they led to."""
@@ -105,8 +141,8 @@ class Search:
                     trials=self.settings.n_trials or 0,
                     pruned=self.settings.pruning != "off",
                 ),
+                watch=self._watch,
             )
-            study.reap()
             self._studies[key] = study
         return self._studies[key]
 
@@ -126,9 +162,9 @@ class Search:
             f"{self.settings.name}: range test, {len(test.seeds)} seeds of {test.steps} steps", done, price
         )
         loop = self._loop(replace(plan, info=info), study)
-        first, label = study.checks(), f"lr rises from {test.low:.2g} to {test.high:.2g}"
+        label = f"lr rises from {test.low:.2g} to {test.high:.2g}"
         left = [seed for seed in test.seeds if seed not in {r.seed for r in done if r.outcome != "FAILED"}]
-        loop.check([Task(first + i, "range_test", test.schedule, label, seed) for i, seed in enumerate(left)])
+        loop.check([Task(0, "range_test", test.schedule, label, seed) for seed in left])
         bracket = bracket_of(study.records())
         study.keep_range(bracket.low, bracket.high)
         self.display.notice(f"searched: {bracket.words}")
@@ -137,12 +173,14 @@ class Search:
     def _search(self, plan: HorizonPlan) -> None:
         """Search one horizon, then train the winner and today's schedule on fresh seeds."""
         study, n_trials = self._study(plan), self.settings.n_trials or 0
-        outside = study.enqueue(plan.guesses, total_steps=plan.info.total_steps)
+        with study.exclusive():
+            outside = study.enqueue(plan.guesses, total_steps=plan.info.total_steps)
         if outside and study.finished == 0:
             self.display.notice(f"outside of the space, so not tried: {', '.join(outside)}")
         records = [r for r in study.records() if r.role != "range_test"]
         title = f"{self.settings.name}: {n_trials} trials of {plan.info.total_steps:,} steps{_examples(plan)}"
         self.display.horizon(title, records, plan.price)
+        study.keep_plan(plan.price.runs)
         loop = self._loop(plan, study)
         loop.search(lambda running: study.finished + running < n_trials)
         loop.check(_check_tasks(self.settings, plan, study))
@@ -160,6 +198,7 @@ class Search:
             trials = f"{counted(level.trials, 'trial')} or more of {level.total_steps:,} steps"
             title = f"{self.settings.name}: {trials}{_examples(plan)}"
             self.display.horizon(title, loop.searched, price)
+            study.keep_plan(max(level.trials, len(loop.searched)))
             step = LevelSearch(
                 plan=plan,
                 loop=loop,
@@ -180,6 +219,7 @@ class Search:
         rounds = _MOST_ROUNDS if self.settings.confirm_seeds else 0
         tasks = _check_tasks(replace(self.settings, confirm_seeds=rounds), plan, study)
         tasks = tasks[: max(0, runs_paid(left, ladder.price))]
+        study.keep_plan(len(tasks) + len(study.records()))
         price = Price(len(tasks) + len(done), plan.price.run_cost, plan.price.run_seconds, ladder.n_jobs)
         self.display.horizon(
             f"{self.settings.name}: {len(tasks)} checks of {plan.info.total_steps:,} steps", done, price
@@ -204,7 +244,15 @@ class Search:
             target_steps=target if below_target else None,
             pruning=level.pruning if level is not None else self.settings.pruning,
             n_rungs=level.rungs if level is not None else RUNGS,
+            timeout=self.settings.trial_timeout or _timeout(plan),
+            events=self.events,
+            unsaved=self.unsaved,
         )
+
+
+def _timeout(plan: HorizonPlan) -> float:
+    price = plan.price
+    return max(_TIMEOUT_SECONDS, _TIMEOUT_FACTOR * (price.run_seconds + price.ema_seconds))
 
 
 def _within(ladder: Ladder, level: Level, loop: HorizonLoop, earlier: Sequence[TrialRecord]) -> Callable[[int], bool]:
@@ -238,7 +286,6 @@ def _check_tasks(settings: StudySettings, plan: HorizonPlan, study: HorizonStudy
     if not order:
         return []
     label = f"today: {today if today is not None else plan.info.scheduler}"
-    first = study.checks()
     baseline = [Task(0, "baseline", None, label, seed, known=today) for seed in check_seeds(settings, today)]
     # today's is trained on these seeds already
     best = [r for r in candidates(order, settings.confirm_top) if not same_lrs(r.schedule, today, total_steps)]
@@ -249,8 +296,7 @@ def _check_tasks(settings: StudySettings, plan: HorizonPlan, study: HorizonStudy
     groups = [*confirm[:1], baseline, *confirm[1:]]
     asked = sorted((task for group in groups for task in group), key=lambda task: task.seed)
     done = {(r.role, r.seed, r.schedule) for r in records if r.outcome != "FAILED"}
-    todo = [task for task in asked if (task.role, task.seed, task.schedule or task.known) not in done]
-    return [replace(task, trial=first + i) for i, task in enumerate(todo)]
+    return [task for task in asked if (task.role, task.seed, task.schedule or task.known) not in done]
 
 
 def _examples(plan: HorizonPlan) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from autowarm.budget import Budget, read_budget
+from autowarm.budget import Budget, read_budget, read_seconds
 from autowarm.errors import SettingsError, unknown
 from autowarm.pruning import PRUNINGS, Pruning
 from autowarm.record import Mode
@@ -23,6 +23,9 @@ from autowarm.yaml_files import read_yaml, to_yaml
 # What lies in a study's folder beside its results: the study as it was run, and the database.
 STUDY_FILE = "study.yaml"
 DATABASE = "study.db"
+# What happened, line by line; and records that the database could not take.
+EVENTS = "events.jsonl"
+UNSAVED = "unsaved.jsonl"
 # The first line of a study file that autowarm wrote; one without it is a person's, and is left alone.
 WRITTEN = "# Written by autowarm: this study as it was run last.\n"
 _JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "args", "dataset_size_arg")
@@ -58,6 +61,9 @@ class StudySettings:
             how many it pays for.
         keep_callbacks: True, or names of classes: callbacks of the job that trials keep although they log, save or
             stop.
+        retries: how often a training whose process died (killed, out of memory) is started again.
+        trial_timeout: time that a trial may take, in seconds or as in ``90 min``; None: 20 times what a look at the job
+            foresees, and 10 minutes at least.
         storage: database URL of Optuna; None: an SQLite file in the study's folder.
 
     Raises:
@@ -80,10 +86,28 @@ class StudySettings:
     confirm_top: int = 3
     confirm_seeds: int = 1
     keep_callbacks: KeepCallbacks = False
+    retries: int = 2
+    trial_timeout: float | None = None
     storage: str | None = None
 
     def __post_init__(self) -> None:
         """Check each value."""
+        self._check_words()
+        for name in ("total_steps", "dataset_size"):
+            object.__setattr__(self, name, _sizes(name, getattr(self, name)))
+        self._check_size()
+        for name, minimum in (("seed", 0), ("confirm_top", 1), ("confirm_seeds", 0), ("retries", 0)):
+            _check_whole(name, getattr(self, name), minimum)
+        if self.seed + self.confirm_seeds >= _SEEDS:
+            raise SettingsError(f"seed must be less than {_SEEDS - self.confirm_seeds}, got {self.seed}")
+        _check_share("prune_audit", self.prune_audit)
+        if self.n_jobs is not None:
+            _check_whole("n_jobs", self.n_jobs, 1)
+        if self.trial_timeout is not None:
+            object.__setattr__(self, "trial_timeout", read_seconds("trial_timeout", self.trial_timeout))
+        object.__setattr__(self, "keep_callbacks", _names_kept(self.keep_callbacks))
+
+    def _check_words(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
             raise SettingsError(f"name must be of letters, digits, '.', '_' and '-', got {self.name!r}")
         if not isinstance(self.monitor, str) or not self.monitor:
@@ -92,17 +116,6 @@ class StudySettings:
             raise SettingsError(f"mode must be min or max, got {self.mode!r}")
         if self.pruning not in PRUNINGS:
             raise SettingsError(unknown("pruning", self.pruning, PRUNINGS))
-        for name in ("total_steps", "dataset_size"):
-            object.__setattr__(self, name, _sizes(name, getattr(self, name)))
-        self._check_size()
-        for name, minimum in (("seed", 0), ("confirm_top", 1), ("confirm_seeds", 0)):
-            _check_whole(name, getattr(self, name), minimum)
-        if self.seed + self.confirm_seeds >= _SEEDS:
-            raise SettingsError(f"seed must be less than {_SEEDS - self.confirm_seeds}, got {self.seed}")
-        _check_share("prune_audit", self.prune_audit)
-        if self.n_jobs is not None:
-            _check_whole("n_jobs", self.n_jobs, 1)
-        object.__setattr__(self, "keep_callbacks", _names_kept(self.keep_callbacks))
         if self.storage is not None and (not isinstance(self.storage, str) or "://" not in self.storage):
             raise SettingsError(f"storage must be a database URL such as sqlite:///study.db, got {self.storage!r}")
 

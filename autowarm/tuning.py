@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autowarm.analysis.advice import advise
 from autowarm.budget import Budget
-from autowarm.errors import JobError, StudyError
+from autowarm.errors import DatabaseError, JobError, SettingsError, StudyError
+from autowarm.events import EventLog
 from autowarm.executors.local import LocalExecutor
 from autowarm.export import choose
-from autowarm.loop import interrupts
+from autowarm.interrupts import Interrupts, interrupts
 from autowarm.planning.guesses import incumbent_of, starting_guesses
 from autowarm.planning.horizon_plan import HorizonPlan
 from autowarm.planning.ladder import MIN_STEPS, Ladder, plan_ladder
@@ -27,14 +29,19 @@ from autowarm.report.notebook import notebook_html
 from autowarm.report.tables import last_line, to_frame
 from autowarm.schedule import Schedule
 from autowarm.search import Search, check_seeds, cores, threads
-from autowarm.settings import StudySettings, read_job
+from autowarm.settings import EVENTS, UNSAVED, StudySettings, read_job
 from autowarm.space import SearchSpace
 from autowarm.specs import JobSpec, KeepCallbacks, TrainingSpec
-from autowarm.study.database import database, quiet_optuna
+from autowarm.study.database import database, own_errors, quiet_optuna
+from autowarm.unsaved import Unsaved
+from autowarm.words import duration
 from autowarm.workspace import lay_out, owned
 
 if TYPE_CHECKING:
     import pandas as pd
+
+# How long a database may be away.
+_DATABASE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -175,32 +182,105 @@ def run_study(
         StudyError: the study cannot go on, or no trial ended well.
         KeyboardInterrupt: after a Ctrl-C; the results so far are written.
     """
-    records: list[TrialRecord] = []
-    with (
-        interrupts() as seen,
-        owned(out),
-        quiet_optuna(),
-        display or Display() as shown,
-        LocalExecutor([settings.job]) as executor,
-    ):
+    found = _Found(settings)
+    with interrupts() as seen, owned(out), quiet_optuna(), display or Display() as shown:
         if notice := lay_out(out, settings, source):
             shown.notice(notice)
-        plans = look(settings, executor, shown)
         try:
-            seen.begin()
-            with database(settings.storage, out) as storage:
-                search = Search(settings, plans, storage=storage, executor=executor, display=shown, interrupts=seen)
-                try:
-                    settings = search.run()
-                finally:
-                    records = search.records()
+            _work(found, out, seen, _Logs(shown, EventLog(out / EVENTS), Unsaved(out / UNSAVED)))
         finally:
-            if records:
-                write_results(records, out, name=settings.name, bounds=settings.space.bounds)
-    result = TuneResult(tuple(records), out)
-    if not any(r.role == "search" and r.outcome == "COMPLETE" for r in records):
-        raise StudyError("no schedule was found: " + " ".join(advise(records, settings.space.bounds)))
-    return result
+            if found.records:
+                write_results(found.records, out, name=settings.name, bounds=found.settings.space.bounds)
+    return TuneResult(_answered(found), out)
+
+
+def run_worker(settings: StudySettings, *, events: Path | None = None, display: Display | None = None) -> int:
+    """Work on a study beside other processes, here and on other machines, until nothing is left to do.
+
+    The study is theirs together: each takes the next training from the database, or what a process that died has left.
+    `run_study` with the same storage takes part as well, and writes the results.
+
+    Args:
+        settings: of the study; `storage` is the database that all use.
+        events: a file to write down what happens here.
+        display: what a person sees; default: nothing.
+
+    Returns:
+        Records of the study.
+
+    Raises:
+        SettingsError: no storage.
+        JobError: the job cannot be built or tuned.
+        StudyError: the study cannot go on, or no trial ended well.
+        KeyboardInterrupt: after a Ctrl-C; what had finished is stored.
+    """
+    if settings.storage is None:
+        raise SettingsError("a worker needs the database that all of them use: --storage postgresql+psycopg://...")
+    found = _Found(settings)
+    with interrupts() as seen, quiet_optuna(), display or Display() as shown:
+        _work(found, None, seen, _Logs(shown, EventLog(events), Unsaved()))
+    return len(_answered(found))
+
+
+@dataclass
+class _Found:
+    """What a study has found so far, also where it ends with an error."""
+
+    settings: StudySettings
+    records: tuple[TrialRecord, ...] = ()
+
+
+@dataclass
+class _Logs:
+    """Where a run writes beside its database."""
+
+    shown: Display
+    events: EventLog
+    unsaved: Unsaved
+
+
+def _work(found: _Found, out: Path | None, seen: Interrupts, logs: _Logs) -> None:
+    """Do what is left to do of a study."""
+    settings, shown, events = found.settings, logs.shown, logs.events
+    given_up = False
+
+    def waiting(error: str, seconds: float) -> bool:
+        nonlocal given_up
+        if seconds == 0 and not given_up:
+            hour = duration(_DATABASE_SECONDS)
+            shown.notice(f"the database is away ({error}): waiting for it, {hour} at most; trainings go on meanwhile")
+            events.write("database_away", study=settings.name, reason=error)
+        given_up = given_up or seconds >= _DATABASE_SECONDS or seen.count > 0
+        return not given_up
+
+    with LocalExecutor([settings.job]) as executor:
+        plans = look(settings, executor, shown)
+        seen.begin()
+        with database(settings.storage, out, waiting=waiting) as storage:
+            search = Search(
+                settings,
+                plans,
+                storage=storage,
+                executor=executor,
+                display=shown,
+                interrupts=seen,
+                events=events,
+                unsaved=logs.unsaved,
+            )
+            try:
+                events.write("began", study=settings.name)
+                found.settings = search.run()
+            finally:
+                # where the database is away, the error that says so is under way already
+                with suppress(DatabaseError), own_errors("of the study"):
+                    found.records = tuple(search.records())
+                events.write("stopped" if seen.count else "left", study=settings.name, records=len(found.records))
+
+
+def _answered(found: _Found) -> tuple[TrialRecord, ...]:
+    if not any(r.role == "search" and r.outcome == "COMPLETE" for r in found.records):
+        raise StudyError("no schedule was found: " + " ".join(advise(found.records, found.settings.space.bounds)))
+    return found.records
 
 
 def plan_study(settings: StudySettings, display: Display) -> list[HorizonPlan]:

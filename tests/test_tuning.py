@@ -56,9 +56,9 @@ def test_a_study_finds_a_schedule_and_leaves_its_results(tmp_path: Path) -> None
     checks = [(r.role, r.seed) for r in result.records if r.role != "search"]
     assert checks == [("confirm", 1), ("baseline", 1), ("confirm", 1), ("confirm", 1)]
     assert len(result.to_pandas()) == 10
-    names = {path.name for path in tmp_path.iterdir()} - {".lock"}
+    names = {path.name for path in tmp_path.iterdir()} - {".lock", ".study.db.lock"}
     derived = {"trials.jsonl", "trials.csv", "trials.parquet", "report.html", "report.md", "report.png"}
-    assert names == {"study.yaml", "study.db"} | derived
+    assert names == {"study.yaml", "study.db", "events.jsonl"} | derived
     assert read_jsonl(tmp_path / "trials.jsonl") == list(result.records)
     assert sorted(read_records(tmp_path), key=lambda r: (r.role, r.trial)) == sorted(
         result.records, key=lambda r: (r.role, r.trial)

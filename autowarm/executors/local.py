@@ -53,7 +53,7 @@ class Rung:
 class Done:
     """A task has ended: with a result, or with an error of one line and, where there is one, its traceback.
 
-    Or with nothing, where it must be started anew with several `processes`.
+    Or with nothing, where it must be started anew with several `processes`. `died`: its process ended without a word.
     """
 
     key: int
@@ -61,6 +61,7 @@ class Done:
     error: str | None = None
     detail: str | None = None
     processes: int = 1
+    died: bool = False
 
 
 Event: TypeAlias = Progress | Rung | Done
@@ -203,7 +204,7 @@ class LocalExecutor:
         if code is not None and code < 0:
             how = f"by signal {signal.Signals(-code).name}"
             how += " (out of memory?)" if -code == signal.SIGKILL else ""
-        return Done(key, None, f"the training's process died {how}", _tail(running.log))
+        return Done(key, None, f"the training's process died {how}", _tail(running.log), died=True)
 
     def _release(self, key: int) -> _Running:
         running = self._running.pop(key)

@@ -17,8 +17,9 @@ fresh seeds, as far as two full runs are left for the search.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from autowarm.budget import Budget
 from autowarm.errors import SettingsError
@@ -82,6 +83,15 @@ class Ladder:
     total: float
     in_seconds: bool
     n_jobs: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Ladder:
+        """Build a ladder from what `to_dict` returned."""
+        return cls(**{**data, "levels": tuple(Level(**level) for level in data["levels"])})
 
     def spent(self, records: Iterable[TrialRecord]) -> float:
         """Return what records took of the budget, in its unit."""

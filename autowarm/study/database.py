@@ -5,23 +5,22 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import optuna
 import sqlalchemy
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial
 
-from autowarm.errors import RecordError, StudyError
+from autowarm.errors import DatabaseError, StudyError
 from autowarm.record import TrialRecord
 from autowarm.settings import DATABASE
+from autowarm.study.patience import PatientStorage, Waiting, away, said
+from autowarm.study.stored import records_of
 
-# The user attribute of an Optuna trial that holds its record.
-RECORD = "record"
-Storage: TypeAlias = RDBStorage
+Storage: TypeAlias = PatientStorage
 T = TypeVar("T")
 # A writer waits that long for another one before SQLite gives up.
 _BUSY_SECONDS = 60
@@ -32,28 +31,40 @@ _FAILURES = (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.St
 # How long others that make the same database at the same time may take.
 _MAKING_SECONDS = 30.0
 _IN_THE_WAY = ("already exists", "database is locked")
-# What SQLite says to a reader of a database that is not made yet.
-_UNMADE = ("no such table", "attempt to write a readonly database")
+# What a database says to a reader before its tables are made.
+_UNMADE = ("no such table", "attempt to write a readonly database", 'relation "version_info" does not exist')
+
+
+def _impatient(_error: str, _seconds: float) -> bool:
+    return False
 
 
 @contextmanager
-def database(url: str | None, out: Path) -> Iterator[Storage]:
+def database(url: str | None, out: Path | None, *, waiting: Waiting = _impatient) -> Iterator[Storage]:
     """Open the database of a study, making it where there is none, and close it in the end.
 
     Args:
         url: of any database that Optuna takes; None: an SQLite file in the study's folder.
-        out: the study's folder.
+        out: the study's folder; None with a `url` alone.
+        waiting: asked whether to wait where the database goes away once it is open.
 
     Raises:
-        StudyError: the database cannot be opened, or fails later.
+        DatabaseError: the database cannot be opened or goes away, and may come back.
+        StudyError: it cannot be opened or fails for another reason.
     """
-    storage = _open(url, out)
-    with _closing(storage, without_password(url) or str(out / DATABASE)):
+    where = without_password(url) or str(_path(out))
+    storage = _open(url, where, out, waiting)
+    with _closing(storage, where):
         yield storage
 
 
+def _path(out: Path | None) -> Path:
+    assert out is not None  # noqa: S101 - or there is a URL
+    return out / DATABASE
+
+
 @contextmanager
-def _reader(out: Path) -> Iterator[Storage | None]:
+def reader(out: Path) -> Iterator[RDBStorage | None]:
     """Open the database of a folder without changing it; None for one that is still being made.
 
     Optuna makes what is missing when it opens a database, and would meet the run that is making it.
@@ -62,8 +73,8 @@ def _reader(out: Path) -> Iterator[Storage | None]:
     try:
         storage = RDBStorage(_sqlite_url(path, read_only=True), skip_table_creation=True)
     except (*_FAILURES, RuntimeError) as e:
-        if not any(words in _first_line(e) for words in _UNMADE):
-            raise StudyError(f"the database {path} cannot be opened: {_first_line(e)}") from None
+        if not any(words in said(e) for words in _UNMADE):
+            raise StudyError(f"the database {path} cannot be opened: {said(e)}") from None
         yield None
         return
     with _closing(storage, str(path)):
@@ -71,14 +82,51 @@ def _reader(out: Path) -> Iterator[Storage | None]:
 
 
 @contextmanager
-def _closing(storage: Storage, where: str) -> Iterator[None]:
+def existing(url: str) -> Iterator[RDBStorage | None]:
+    """Open a database to read it; None for one that holds no studies yet.
+
+    Raises:
+        DatabaseError: it cannot be reached.
+        StudyError: it is none.
+    """
+    where = without_password(url) or ""
+    try:
+        storage = RDBStorage(url, skip_table_creation=True)
+    except (*_FAILURES, ImportError, OSError, RuntimeError, ValueError, LookupError) as e:
+        if not any(words in said(e) for words in _UNMADE):
+            raise _unopened(e, where) from None
+        yield None
+        return
+    with _closing(storage, where):
+        yield storage
+
+
+@contextmanager
+def own_errors(where: str) -> Iterator[None]:
+    """Raise what a database raises as errors of ours, which name it by `where`.
+
+    Raises:
+        DatabaseError: it is away, and may come back.
+        StudyError: anything else.
+    """
     try:
         yield
     except _FAILURES as e:
-        raise StudyError(f"the database {where} failed: {_first_line(e)}") from None
+        raise _kind(e)(f"the database {where} failed: {said(e)}") from None
+
+
+@contextmanager
+def _closing(storage: RDBStorage, where: str) -> Iterator[None]:
+    try:
+        with own_errors(where):
+            yield
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def _kind(error: Exception) -> type[StudyError]:
+    return DatabaseError if away(error) else StudyError
 
 
 def read_records(out: Path) -> list[TrialRecord]:
@@ -90,7 +138,7 @@ def read_records(out: Path) -> list[TrialRecord]:
     if not (out / DATABASE).is_file():
         raise StudyError(f"there is no {DATABASE} in {out}")
     found: list[TrialRecord] = []
-    with quiet_optuna(), _reader(out) as storage:
+    with quiet_optuna(), reader(out) as storage:
         if storage is None:
             return found
         for summary in storage.get_all_studies():
@@ -99,38 +147,21 @@ def read_records(out: Path) -> list[TrialRecord]:
     return found
 
 
-def records_of(trials: Iterable[FrozenTrial], *, where: str) -> list[TrialRecord]:
-    """Return the records that ended trials carry.
-
-    Raises:
-        StudyError: a record cannot be read; names `where` and the trial.
-    """
-    found = []
-    for trial in trials:
-        if RECORD not in trial.user_attrs:
-            continue
-        try:
-            found.append(TrialRecord.from_dict(trial.user_attrs[RECORD]))
-        except RecordError as e:
-            raise StudyError(f"{where}, trial {trial.number}: {e}") from None
-    return found
-
-
-def _open(given: str | None, out: Path) -> Storage:
-    url = given
+def _open(given: str | None, where: str, out: Path | None, waiting: Waiting) -> Storage:
     try:
-        if url is not None:
-            return _patiently(lambda: _made(url))
-        _patiently(lambda: _log_ahead(out / DATABASE))
-        return _patiently(lambda: _made(_sqlite_url(out / DATABASE)))
+        if given is not None:
+            return _patiently(lambda: _made(given, waiting))
+        _patiently(lambda: _log_ahead(_path(out)))
+        return _patiently(lambda: _made(_sqlite_url(_path(out)), waiting))
     # RuntimeError: tables of another Optuna; ValueError, LookupError: no URL, and the message may hold the password
     except (*_FAILURES, ImportError, OSError, RuntimeError, ValueError, LookupError) as e:
-        if isinstance(e, ValueError | LookupError) or without_password(given) == _NO_URL:
-            raise StudyError(
-                f"storage must be a database URL such as sqlite:///study.db, got one that {_UNREAD}"
-            ) from None
-        where = without_password(given) or out / DATABASE
-        raise StudyError(f"the database {where} cannot be opened: {_first_line(e)}") from None
+        raise _unopened(e, where) from None
+
+
+def _unopened(error: Exception, where: str) -> StudyError:
+    if isinstance(error, ValueError | LookupError) or where == _NO_URL:
+        return StudyError(f"storage must be a database URL such as sqlite:///study.db, got one that {_UNREAD}")
+    return _kind(error)(f"the database {where} cannot be opened: {said(error)}")
 
 
 def _sqlite_url(path: Path, *, read_only: bool = False) -> str:
@@ -148,9 +179,12 @@ def _log_ahead(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
-def _made(url: str) -> Storage:
-    options = {"connect_args": {"timeout": _BUSY_SECONDS}} if url.startswith("sqlite") else {}
-    return RDBStorage(url, engine_kwargs=options)
+def _made(url: str, waiting: Waiting) -> Storage:
+    # a connection that a server has closed meanwhile is noticed before it is used
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("sqlite"):
+        options = {"connect_args": {"timeout": _BUSY_SECONDS}}
+    return PatientStorage(url, waiting, options)
 
 
 def _patiently(make: Callable[[], T]) -> T:
@@ -169,12 +203,6 @@ def _patiently(make: Callable[[], T]) -> T:
             if not in_the_way or time.monotonic() > deadline:
                 raise
         time.sleep(random.uniform(0.05, 0.2))
-
-
-def _first_line(error: Exception) -> str:
-    cause = error.__cause__ or error
-    cause = getattr(cause, "orig", None) or cause  # SQLAlchemy puts the class before the words of the database
-    return (str(cause).splitlines() or [""])[0]
 
 
 def without_password(url: str | None) -> str | None:

@@ -1,16 +1,22 @@
-"""One horizon's Optuna study: proposals out, records in, and what interrupted runs left behind put right.
+"""One horizon's Optuna study: proposals out, records in, and what killed processes left behind put right.
 
 Two ordinary studies a horizon share the database: search trials in one, which the sampler learns from; range tests,
 baselines and confirmations in the other (named `... checks`), which it never sees.
+
+Several processes may work on one. What decides what is trained next (`ask`, `claim`, `reap`) is done in a turn
+(`exclusive`), by one of them at a time; each running trial carries a lease that its owner renews (`beat`), and whose
+owner is gone is trained again, by whoever has the next turn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from autowarm.errors import StudyError
@@ -18,17 +24,29 @@ from autowarm.planning.known_divergence import Diverged, bound_to_diverge
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.space import Choice, Range, SearchSpace
-from autowarm.study.database import RECORD, records_of
+from autowarm.study.checks import Checks
+from autowarm.study.claims import Claims
+from autowarm.study.database import Storage
+from autowarm.study.lease import Watch
+from autowarm.study.mutex import Heard, Mutex, Turn
 from autowarm.study.sampling import Sampler, distribution_of, sampler_for, suggest
+from autowarm.study.stored import annotate, is_stored, read_once, records_of
 
 _INTERRUPTED = "interrupted"
+# The trial that one is proposed again of, how often its process died by itself, and how often with its owner.
+_AGAIN_OF = "again_of"
+_DEATHS = "deaths"
+_ORPHANED = "orphaned"
 # A proposal that was not trained, since what had diverged before it would make it diverge.
 _PASSED_OVER = "passed over"
 # In a row: a space in which nothing else is left is trained all the same.
 _MOST_PASSED_OVER = 20
-_IDENTITY = "autowarm"
+# What the studies of autowarm have in a database: the identity that their records share.
+IDENTITY = "autowarm"
 # What a range test found, on the study that keeps its records: [low, high].
 _RANGE = "initial_lr"
+# How many runs a horizon was planned to take at most, on the study of its checks.
+PLANNED = "planned"
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
@@ -40,11 +58,14 @@ class Proposal:
         number: of the trial in its study.
         schedule: what to train.
         origin: what proposed it: `sampler`, or the name of a starting guess.
+        deaths: how often its process has died by itself, and `orphaned`, how often with its owner.
     """
 
     number: int
     schedule: Schedule
     origin: str
+    deaths: int = 0
+    orphaned: int = 0
 
 
 class HorizonStudy:
@@ -58,6 +79,11 @@ class HorizonStudy:
         seed: of the sampler.
         target_steps: of a level of a ladder, the horizon that it is climbed to; None: this one.
         sampler: what proposes.
+        watch: who we are to the other processes, and what we have seen of them.
+
+    Attributes:
+        name: of the study of its search trials.
+        checks: what the sampler is not told of.
 
     Raises:
         StudyError: the database holds a study of that name with another identity, or with other choices.
@@ -65,7 +91,7 @@ class HorizonStudy:
 
     def __init__(
         self,
-        storage: optuna.storages.BaseStorage,
+        storage: Storage,
         *,
         identity: Mapping[str, str],
         space: SearchSpace,
@@ -74,29 +100,38 @@ class HorizonStudy:
         seed: int,
         target_steps: int | None = None,
         sampler: Sampler = "tpe",
+        watch: Watch | None = None,
     ) -> None:
         self.space = space
         self.total_steps = total_steps
         self.mode = identity["mode"]
         self._seed = seed
         self._sampler: Sampler = sampler
-        self._running: dict[int, optuna.Trial] = {}
+        self._mutex = Mutex(storage, identity["name"])
         size = f" examples={dataset_size}" if dataset_size is not None else ""
         level = f" level={total_steps}" if target_steps is not None else ""
-        name = f"{identity['name']} steps={target_steps or total_steps}{size}{level}"
-        self._search = self._open(storage, name, identity)
-        self._checks = self._open(storage, f"{name} checks", identity)
+        self.name = name = f"{identity['name']} steps={target_steps or total_steps}{size}{level}"
+        watch = watch if watch is not None else Watch()
+        with self.exclusive():
+            self._search = self._open(storage, name, identity)
+            self.checks = Checks(self._open(storage, f"{name} checks", identity), watch)
+        self._claims = Claims(self._search, watch)
+        self._read: dict[int, TrialRecord] = {}
         self._check_choices()
 
-    def _open(self, storage: optuna.storages.BaseStorage, name: str, identity: Mapping[str, str]) -> optuna.Study:
+    def exclusive(self, stopping: Heard = lambda: False) -> AbstractContextManager[Turn]:
+        """Return the turn in which this process alone decides what is trained next; see `Mutex.held`."""
+        return self._mutex.held(stopping)
+
+    def _open(self, storage: Storage, name: str, identity: Mapping[str, str]) -> optuna.Study:
         direction: Literal["minimize", "maximize"] = "minimize" if self.mode == "min" else "maximize"
         try:
             study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
         except ValueError as e:
             raise StudyError(f"the study {name!r} cannot be continued: {e}") from None
-        known = study.user_attrs.get(_IDENTITY)
+        known = study.user_attrs.get(IDENTITY)
         if known is None:
-            study.set_user_attr(_IDENTITY, dict(identity))
+            study.set_user_attr(IDENTITY, dict(identity))
         elif known != dict(identity):
             changed = ", ".join(
                 f"{k} {known.get(k)!r} there, {identity.get(k)!r} here"
@@ -143,16 +178,42 @@ class HorizonStudy:
         return outside
 
     def reap(self) -> int:
-        """Fail the trials that a killed run left RUNNING, and propose them again; returns how many."""
-        zombies = [t for t in self._search.get_trials(deepcopy=False) if t.state == TrialState.RUNNING]
-        for zombie in zombies:
-            if RECORD in zombie.user_attrs:
-                # killed between storing the record and telling it
-                self._running[zombie.number] = optuna.Trial(self._search, zombie._trial_id)  # noqa: SLF001
-                self.tell(TrialRecord.from_dict(zombie.user_attrs[RECORD]))
-                continue
-            self._give_up(zombie)
-        return len(zombies)
+        """Put right what processes that are gone have left RUNNING; returns how many trials that were.
+
+        What they had a record of is told; the others have failed, and search trials among them are proposed again.
+        """
+        with self.exclusive():
+            search = self._claims.dead()
+            for zombie in search:
+                if (record := self._record_in(zombie)) is not None:
+                    # killed between storing the record and telling it
+                    self._claims.take_over(zombie)
+                    self.tell(record)
+                else:
+                    self._give_up(zombie, orphaned=True)
+            return len(search) + self.checks.reap()
+
+    def _record_in(self, trial: FrozenTrial) -> TrialRecord | None:
+        return next(iter(records_of([trial], where=f"study of {self.total_steps} steps")), None)
+
+    def beat(self, steps: Mapping[int, int], check_steps: Mapping[int, int]) -> None:
+        """Renew the leases of our trials, and say at which step each is: search trials, and the others."""
+        self._claims.beat(steps)
+        self.checks.beat(check_steps)
+
+    @property
+    def running(self) -> int:
+        """Search trials that run, whoever trains them."""
+        return len(self._claims.running())
+
+    @property
+    def others(self) -> int:
+        """Trials that other processes train."""
+        return len(self._claims.others()) + self.checks.others
+
+    def schedules_of_others(self) -> list[Schedule]:
+        """Return what other processes train in search trials."""
+        return [self.space.schedule(t.params) for t in self._claims.others() if "decay" in t.params]
 
     @property
     def finished(self) -> int:
@@ -186,10 +247,12 @@ class HorizonStudy:
     def _ask(self) -> Proposal:
         self._search.sampler = sampler_for(self._sampler, seed=self._seed, trial=self._proposed())
         trial = self._search.ask()
-        trial.set_user_attr("role", "search")
+        self._claims.take(trial)
         schedule = self.space.schedule(suggest(trial, self.space))
-        self._running[trial.number] = trial
-        return Proposal(trial.number, schedule, trial.user_attrs.get("origin", "sampler"))
+        known = trial.user_attrs
+        return Proposal(
+            trial.number, schedule, known.get("origin", "sampler"), known.get(_DEATHS, 0), known.get(_ORPHANED, 0)
+        )
 
     def ask_for(self, schedule: Schedule, origin: str) -> Proposal | None:
         """Return a proposal of that schedule, or None where it lies outside of the space; first what is waiting."""
@@ -201,7 +264,7 @@ class HorizonStudy:
         return self._ask()
 
     def _pass_over(self, proposal: Proposal, reason: str) -> None:
-        trial = self._running.pop(proposal.number)
+        trial = self._claims.drop(proposal.number)
         trial.set_user_attr(_PASSED_OVER, reason)
         trial.set_constraint("diverged", 1.0)
         self._search.tell(trial, self._worst_value(None))
@@ -211,24 +274,36 @@ class HorizonStudy:
         trials = self._search.get_trials(deepcopy=False)
         return sum(t.state != TrialState.WAITING and _INTERRUPTED not in t.user_attrs for t in trials)
 
-    def tell(self, record: TrialRecord) -> None:
+    def tell(self, record: TrialRecord) -> bool:
         """Store a search record with its trial, then tell the sampler what it means.
 
         A diverged trial is told as a completed one with the worst feasible value so far and a violated constraint, so
         that the sampler learns to stay away; a failed one says nothing about its schedule.
+
+        Returns:
+            Whether it was stored; not where the trial was given to another process, which took this one for dead.
         """
-        trial = self._running.pop(record.trial)
-        _annotate(trial, record)
+        trial = self._claims.drop(record.trial)
+        try:
+            self._tell(trial, record)
+        except UpdateFinishedTrialError:
+            return is_stored(self._search, record.trial, record)
+        return True
+
+    def _tell(self, trial: optuna.Trial, record: TrialRecord) -> None:
+        annotate(trial, record)
         if record.outcome != "FAILED":
             trial.set_constraint("diverged", float(record.outcome == "DIVERGED"))
+        state, value = TrialState.COMPLETE, record.value
         if record.outcome == "PRUNED":
-            for step, value in record.rungs:
-                trial.report(value, step)
-            self._search.tell(trial, state=TrialState.PRUNED)
+            for step, seen in record.rungs:
+                trial.report(seen, step)
+            state, value = TrialState.PRUNED, None
         elif record.outcome == "FAILED":
-            self._search.tell(trial, state=TrialState.FAIL)
-        else:
-            self._search.tell(trial, record.value if record.value is not None else self._worst_value(record))
+            state, value = TrialState.FAIL, None
+        elif value is None:
+            value = self._worst_value(record)
+        self._search.tell(trial, value, state)
 
     def _worst_value(self, diverged: TrialRecord | None) -> float:
         feasible = [
@@ -243,33 +318,75 @@ class HorizonStudy:
             values = [v for _, v in seen if abs(v) < float("inf")]
         return (max if self.mode == "min" else min)(values, default=0.0)
 
-    def interrupted(self, number: int) -> None:
-        """Give up a trial that was stopped from outside, and propose it again."""
-        del self._running[number]
-        self._give_up(self._search.get_trials(deepcopy=False)[number])
+    def interrupted(self, number: int, *, died: bool = False) -> None:
+        """Give up a search trial that was stopped from outside, and propose it again.
 
-    def _give_up(self, trial: FrozenTrial) -> None:
-        self._search._storage.set_trial_user_attr(trial._trial_id, _INTERRUPTED, True)  # noqa: SLF001 - a zombie has no Trial
-        self._search.tell(trial.number, state=TrialState.FAIL)
+        Args:
+            number: of the trial.
+            died: its process ended by itself, without a result.
+        """
+        with self.exclusive():
+            self._claims.drop(number)
+            self._give_up(self._search.get_trials(deepcopy=False)[number], died=died)
+
+    def _give_up(self, trial: FrozenTrial, *, died: bool = False, orphaned: bool = False) -> None:
+        """Propose a trial again, then fail it: killed in between, the first is not done twice."""
+        known = trial.user_attrs
         # of a starting guess also what it was killed too early to be asked for
         params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        if params:
-            self._search.enqueue_trial(params, user_attrs={"origin": trial.user_attrs.get("origin", "sampler")})
+        if params and not any(t.user_attrs.get(_AGAIN_OF) == trial.number for t in self._search.get_trials(False)):
+            told = {
+                "origin": known.get("origin", "sampler"),
+                _AGAIN_OF: trial.number,
+                _DEATHS: known.get(_DEATHS, 0) + died,
+                _ORPHANED: known.get(_ORPHANED, 0) + orphaned,
+            }
+            self._search.enqueue_trial(params, user_attrs={k: v for k, v in told.items() if v != 0 or k == _AGAIN_OF})
+        try:
+            self._search._storage.set_trial_user_attr(trial._trial_id, _INTERRUPTED, True)  # noqa: SLF001 - a zombie has no Trial
+            self._search.tell(trial.number, state=TrialState.FAIL)
+        except (UpdateFinishedTrialError, ValueError):
+            # another process took this one for dead, and has done all this
+            return
 
-    def add(self, record: TrialRecord) -> None:
-        """Store a record that the sampler is not told: a baseline, a confirmation, a range test."""
-        complete = record.outcome == "COMPLETE"
-        self._checks.add_trial(
-            optuna.create_trial(
-                state=TrialState.COMPLETE if complete else TrialState.FAIL,
-                value=record.value if complete else None,
-                user_attrs=_attributes(record),
-            )
-        )
+    def agree(self, name: str, on: str, value: Any) -> Any:
+        """Return what all processes on this horizon go by: the value of the one that was asked first.
+
+        Args:
+            name: of what is agreed.
+            on: what it depends on: another one is a new agreement.
+            value: ours, as plain data.
+        """
+        with self.exclusive():
+            known = self.checks.study.user_attrs.get(name)
+            if isinstance(known, Mapping) and known.get("on") == on:
+                return known.get("value")
+            self.checks.study.set_user_attr(name, {"on": on, "value": value})
+        return value
+
+    def restore(self, record: TrialRecord) -> bool:
+        """Store a record that could not be stored when its training ended.
+
+        Returns:
+            Whether its trial still waits for one; not where it was given to another process.
+        """
+        search = record.role == "search"
+        with self.exclusive():
+            study, claims = (self._search, self._claims) if search else (self.checks.study, self.checks.claims)
+            trials = study.get_trials(deepcopy=False)
+            waits = record.trial < len(trials) and trials[record.trial].state == TrialState.RUNNING
+            if waits:
+                claims.take_over(trials[record.trial])
+                return self.tell(record) if search else self.checks.add(record)
+        return False
+
+    def keep_plan(self, runs: int) -> None:
+        """Store how many runs this horizon takes at most, for who asks what a study is at."""
+        self.checks.study.set_user_attr(PLANNED, runs)
 
     def keep_range(self, low: float, high: float) -> None:
         """Store the range of `initial_lr` that a range test found: the study must not change it afterwards."""
-        self._checks.set_user_attr(_RANGE, [low, high])
+        self.checks.study.set_user_attr(_RANGE, [low, high])
 
     def records(self) -> list[TrialRecord]:
         """Return every record of this horizon, search trials first.
@@ -277,37 +394,13 @@ class HorizonStudy:
         Raises:
             StudyError: a record in the database cannot be read.
         """
-        return [
-            record
-            for study in (self._search, self._checks)
-            for record in records_of(study.get_trials(deepcopy=False), where=f"study {study.study_name!r}")
-        ]
-
-    def checks(self) -> int:
-        """Return how many records the sampler was not told."""
-        return len(self._checks.get_trials(deepcopy=False))
+        return [*read_once(self._search, self._read), *self.checks.records()]
 
 
-def known_range(storage: optuna.storages.BaseStorage, identity: Mapping[str, str]) -> tuple[float, float] | None:
+def known_range(storage: Storage, identity: Mapping[str, str]) -> tuple[float, float] | None:
     """Return the (low, high) of `initial_lr` that a study's range test found, at whichever horizon it ran."""
     for study in optuna.get_all_study_summaries(storage, include_best_trial=False):
         found = study.user_attrs.get(_RANGE)
-        if found is not None and study.user_attrs.get(_IDENTITY) == dict(identity):
+        if found is not None and study.user_attrs.get(IDENTITY) == dict(identity):
             return float(found[0]), float(found[1])
     return None
-
-
-def _attributes(record: TrialRecord) -> dict[str, Any]:
-    return {
-        "role": record.role,
-        "seed": record.seed,
-        "outcome": record.outcome,
-        "schedule": record.label,
-        RECORD: record.to_dict(),
-    }
-
-
-def _annotate(trial: optuna.Trial, record: TrialRecord) -> None:
-    for name, value in _attributes(record).items():
-        if name != "role":
-            trial.set_user_attr(name, value)

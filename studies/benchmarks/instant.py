@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from autowarm.executors.local import Done, Event, LocalExecutor, Rung
-from autowarm.loop import Interrupts
+from autowarm.interrupts import Interrupts
 from autowarm.progress import Display
 from autowarm.report.files import write_results
 from autowarm.schedule import Schedule

@@ -14,6 +14,7 @@ from autowarm.errors import StudyError
 from autowarm.record import TrialRecord
 from autowarm.settings import DATABASE
 from autowarm.space import SearchSpace
+from autowarm.study.checks import Check
 from autowarm.study.database import database, quiet_optuna, read_records, without_password
 from autowarm.study.horizon import HorizonStudy
 
@@ -35,7 +36,9 @@ def _fill(out: Path, record: TrialRecord) -> None:
             study.ask()
             study.tell(record)
         else:
-            study.add(record)
+            with study.exclusive():
+                study.checks.claim(Check.of(record))
+            study.checks.add(record)
 
 
 def test_every_record_of_a_folder_is_read(make_record: MakeRecord, tmp_path: Path) -> None:

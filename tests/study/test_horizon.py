@@ -15,8 +15,10 @@ from autowarm.planning.known_divergence import Diverged
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.space import SearchSpace
+from autowarm.study.checks import Check
 from autowarm.study.database import Storage, database, quiet_optuna
 from autowarm.study.horizon import HorizonStudy, Proposal
+from autowarm.study.lease import Watch
 
 MakeRecord = Callable[..., TrialRecord]
 Open = Callable[..., HorizonStudy]
@@ -41,7 +43,14 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
 def open_study(storage: Storage) -> Open:
     """Give a function that opens the horizon of 100 steps, as often as one likes."""
 
-    def opens(*, seed: int = 0, total_steps: int = 100, space: SearchSpace = SPACE, **identity: str) -> HorizonStudy:
+    def opens(
+        *,
+        seed: int = 0,
+        total_steps: int = 100,
+        space: SearchSpace = SPACE,
+        watch: Watch | None = None,
+        **identity: str,
+    ) -> HorizonStudy:
         return HorizonStudy(
             storage,
             identity={**IDENTITY, **identity},
@@ -49,6 +58,7 @@ def open_study(storage: Storage) -> Open:
             total_steps=total_steps,
             dataset_size=None,
             seed=seed,
+            watch=watch,
         )
 
     return opens
@@ -178,9 +188,12 @@ def test_what_is_no_search_is_never_seen_by_the_sampler(open_study: Open, tell: 
         make_record(role="range_test", trial=2, schedule=None),
     ]
     for record in checks:
-        study.add(record)
+        with study.exclusive():
+            assert study.checks.claim(Check.of(record)) == record.trial
+        assert study.checks.claimed() == open_study().checks.claimed() == {Check.of(record).key}
+        assert study.checks.add(record)
     assert len(_trials(study)) == study.finished == 1
-    assert study.checks() == open_study().checks() == 3
+    assert study.checks.claimed() == set()
     assert open_study().records() == [found, *checks]
 
 
@@ -200,11 +213,13 @@ def test_guesses_are_proposed_first_and_once_and_those_outside_are_named(open_st
 
 
 def test_a_killed_run_leaves_trials_that_are_proposed_again_exactly_once(open_study: Open, tell: Tell) -> None:
-    killed = open_study()
+    killed = open_study(watch=(gone := Watch()))
     killed.enqueue(GUESSES, total_steps=100)
     tell(killed, killed.ask())
     guess, drawn = killed.ask(), killed.ask()
     study = open_study()
+    assert study.reap() == 0, "as long as it works, its trials are its own"
+    gone.close()
     assert study.reap() == 2
     assert study.reap() == open_study().reap() == 0
     assert study.finished == 1
@@ -216,11 +231,12 @@ def test_a_killed_run_leaves_trials_that_are_proposed_again_exactly_once(open_st
 
 
 def test_a_guess_that_was_killed_before_its_first_step_is_not_lost(open_study: Open) -> None:
-    killed = open_study()
+    killed = open_study(watch=(gone := Watch()))
     killed.enqueue(GUESSES, total_steps=100)
     killed._search.ask()
     half = killed._search.ask()
     half.suggest_categorical("decay", list(SPACE.decays))
+    gone.close()
     study = open_study()
     assert study.reap() == 2
     study.enqueue(GUESSES, total_steps=100)
@@ -279,7 +295,16 @@ def _sessions(
     asked: list[Schedule] = []
     for part in parts:
         with quiet_optuna(), database(None, out) as storage:
-            study = HorizonStudy(storage, identity=IDENTITY, space=SPACE, total_steps=100, dataset_size=None, seed=seed)
+            watch = Watch()
+            study = HorizonStudy(
+                storage,
+                identity=IDENTITY,
+                space=SPACE,
+                total_steps=100,
+                dataset_size=None,
+                seed=seed,
+                watch=watch,
+            )
             study.reap()
             study.enqueue(GUESSES, total_steps=100)
             asked += _run(study, tell, part)
@@ -287,6 +312,7 @@ def _sessions(
                 study.interrupted(study.ask().number)
             if kill:
                 study.ask()
+            watch.close()
     return asked
 
 

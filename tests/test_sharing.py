@@ -1,0 +1,285 @@
+"""Several processes on one study, trainings that die or hang, and databases that go away: without real trainings."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import scripted
+import sqlalchemy
+from scripted import Scripted
+
+from autowarm import loop
+from autowarm.errors import StudyError
+from autowarm.events import EventLog
+from autowarm.executors.local import Event, LocalExecutor
+from autowarm.interrupts import Interrupts
+from autowarm.progress import Display
+from autowarm.record import TrialRecord
+from autowarm.search import Search
+from autowarm.settings import StudySettings
+from autowarm.space import Range, SearchSpace
+from autowarm.specs import JobSpec, TrainingSpec
+from autowarm.study.database import Storage, database, quiet_optuna
+from autowarm.tuning import look
+from autowarm.unsaved import Unsaved
+
+
+class Notices(Display):
+    """Keeps what a person is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def notice(self, text: str) -> None:
+        self.told.append(text)
+
+
+def settings(**changes: Any) -> StudySettings:
+    defaults: dict[str, Any] = {"n_trials": 8, "n_jobs": 1, "space": SearchSpace(initial_lr=Range(1e-4, 1.0, log=True))}
+    return StudySettings(name="shared", job=JobSpec(factory="nobody:builds"), **(defaults | changes))
+
+
+@contextmanager
+def searching(
+    out: Path, executor: Scripted, chosen: StudySettings, *, display: Display | None = None, **more: Any
+) -> Iterator[tuple[Search, Storage]]:
+    """Give a search that is ready to run, and its storage."""
+    given = cast("LocalExecutor", executor)
+    with quiet_optuna(), database(None, out) as storage:
+        yield (
+            Search(
+                chosen,
+                look(chosen, given, Display()),
+                storage=storage,
+                executor=given,
+                display=display or Display(),
+                interrupts=more.pop("interrupts", None) or Interrupts(),
+                **more,
+            ),
+            storage,
+        )
+
+
+def run(out: Path, executor: Scripted, chosen: StudySettings, **more: Any) -> list[TrialRecord]:
+    with searching(out, executor, chosen, **more) as (search, _):
+        search.run()
+        return search.records()
+
+
+def of(records: list[TrialRecord], role: str) -> list[TrialRecord]:
+    return [r for r in records if r.role == role]
+
+
+@pytest.mark.parametrize("changes", [{"n_trials": 40}, {"n_trials": None, "budget": 8}, {"space": SearchSpace()}])
+def test_workers_share_a_study_and_do_nothing_twice(
+    tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_IDLE_SECONDS", 0.02)
+    chosen = settings(**changes)
+    executors = [Scripted(seconds=0.001) for _ in range(4)]
+    failed: list[BaseException] = []
+    found: list[list[TrialRecord]] = []
+
+    def work(executor: Scripted) -> None:
+        try:
+            found.append(run(tmp_path, executor, chosen))
+        except BaseException as e:  # noqa: BLE001 - told by the test
+            failed.append(e)
+
+    threads = [threading.Thread(target=work, args=(executor,)) for executor in executors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    records = found[0]
+    assert all(sorted(map(str, other)) == sorted(map(str, records)) for other in found)
+    assert len({(r.role == "search", r.total_steps, r.trial) for r in records}) == len(records)
+    assert sum(len(executor.specs) for executor in executors) == len(records), "all that ran is on record, once"
+    assert sum(bool(executor.specs) for executor in executors) > 1
+    checks = Counter((r.role, r.seed, r.label) for r in records if r.role != "search")
+    assert set(checks.values()) == {1}
+    if chosen.n_trials:
+        assert len(of(records, "search")) == chosen.n_trials
+    else:
+        (tmp_path / "alone").mkdir()
+        alone = run(tmp_path / "alone", Scripted(), chosen)
+        assert sum(r.cost for r in records) == pytest.approx(sum(r.cost for r in alone), rel=0.2)
+
+
+def test_a_training_whose_process_died_is_trained_again(tmp_path: Path) -> None:
+    deaths: Counter[str] = Counter()
+
+    def script(key: int, spec: TrainingSpec) -> list[Event]:
+        # each of them once
+        deaths[f"{spec.schedule} {spec.seed}"] += 1
+        return (scripted.died if deaths[f"{spec.schedule} {spec.seed}"] == 1 else scripted.well)(key, spec)
+
+    notices, log = Notices(), tmp_path / "events.jsonl"
+    records = run(tmp_path, Scripted(script), settings(), display=notices, events=EventLog(log))
+    assert {r.outcome for r in records} <= {"COMPLETE", "PRUNED"}
+    assert len(of(records, "search")) == 8
+    assert any("died by signal SIGKILL (out of memory?); it is trained again" in told for told in notices.told)
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    kinds = Counter(event["event"] for event in events)
+    assert kinds["interrupted"] == len(records) == kinds["ended"]
+    assert kinds["started"] == 2 * len(records)
+    again = run(tmp_path, Scripted(script), settings())
+    assert again == records, "nothing is left to do"
+
+
+def test_a_training_that_always_dies_fails_after_its_retries(tmp_path: Path) -> None:
+    def script(key: int, spec: TrainingSpec) -> list[Event]:
+        lr = spec.schedule.initial_lr if spec.schedule is not None else 0.0
+        return (scripted.died if lr > 0.01 else scripted.well)(key, spec)
+
+    executor = Scripted(script)
+    records = run(tmp_path, executor, settings(retries=1, n_trials=12))
+    failed = [r for r in of(records, "search") if r.outcome == "FAILED"]
+    assert failed
+    assert all(r.schedule is not None and r.schedule.initial_lr > 0.01 for r in failed)
+    assert all(r.reason is not None and r.reason.endswith("(2 times)") for r in failed)
+    assert len(of(records, "search")) == 12
+    assert len(executor.specs) == len(records) + len(failed)
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_what_hangs_is_ended(tmp_path: Path, deaf: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "_GRACE_SECONDS", 0.05)
+    count = 0
+
+    def script(key: int, spec: TrainingSpec) -> list[Event]:
+        nonlocal count
+        count += 1
+        return (scripted.hangs if count == 3 else scripted.well)(key, spec)
+
+    executor = Scripted(script, seconds=0.01, deaf=deaf)
+    records = run(tmp_path, executor, settings(trial_timeout=0.3))
+    (late,) = [r for r in records if r.outcome == "FAILED"]
+    assert late.reason == "it took longer than 0.3 s: see trial_timeout"
+    assert late.steps == 3
+    assert executor.ended == ([3] if deaf else [])
+    assert len(of(records, "search")) == 8
+
+
+class Killed(Exception):  # noqa: N818 - ends a process in its place
+    pass
+
+
+def test_a_killed_owner_leaves_nothing_running(tmp_path: Path) -> None:
+    count = 0
+
+    def script(key: int, spec: TrainingSpec) -> list[Event]:
+        nonlocal count
+        count += 1
+        if count in (3, 10):
+            raise Killed
+        return scripted.well(key, spec)
+
+    for _ in range(2):
+        with pytest.raises(Killed):
+            run(tmp_path, Scripted(script), settings())
+    records = run(tmp_path, Scripted(script), settings())
+    assert len(of(records, "search")) == 8
+    assert {r.outcome for r in records} <= {"COMPLETE", "PRUNED"}
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    undisturbed = run(alone, Scripted(), settings())
+    assert sorted(r.label for r in records) == sorted(r.label for r in undisturbed), "the same study, killed or not"
+
+
+def test_a_trial_that_ends_its_owner_each_time_is_not_begun_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_MOST_ORPHANED", 3)
+
+    def script(key: int, spec: TrainingSpec) -> list[Event]:
+        if spec.schedule is not None and spec.schedule.initial_lr > 0.02:
+            raise Killed
+        return scripted.well(key, spec)
+
+    for _ in range(40):
+        try:
+            records = run(tmp_path, Scripted(script), settings(n_trials=10))
+        except Killed:
+            continue
+        break
+    failed = [r for r in records if r.outcome == "FAILED"]
+    assert failed
+    assert {r.reason for r in failed} == {"its owner has died 3 times while it ran: does it end the machine?"}
+    assert len(of(records, "search")) == 10
+
+
+def test_ctrl_c_leaves_everything_to_be_done_again(tmp_path: Path) -> None:
+    interrupts = Interrupts()
+
+    def script(key: int, spec: TrainingSpec) -> list[Event]:
+        interrupts.count = int(key == 4)
+        return scripted.well(key, spec)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Scripted(script), settings(), interrupts=interrupts)
+    records = run(tmp_path, Scripted(), settings())
+    assert len(of(records, "search")) == 8
+    assert {r.outcome for r in records} <= {"COMPLETE", "PRUNED"}
+
+
+def test_a_result_that_the_database_does_not_take_is_kept_for_the_next_run(tmp_path: Path) -> None:
+    done: list[int] = []
+    unsaved = Unsaved(tmp_path / "unsaved.jsonl")
+
+    def script(key: int, spec: TrainingSpec) -> list[Event]:
+        done.append(key)
+        return scripted.well(key, spec)
+
+    def full(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if len(done) == 5 and statement.startswith(("INSERT", "UPDATE")):
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with pytest.raises(StudyError, match="database or disk is full"):  # noqa: SIM117, PT012
+        with searching(tmp_path, Scripted(script), settings(), unsaved=unsaved) as (search, storage):
+            sqlalchemy.event.listen(storage.engine, "before_cursor_execute", full)
+            search.run()
+    assert len((tmp_path / "unsaved.jsonl").read_text().splitlines()) == 1
+    notices, executor = Notices(), Scripted()
+    records = run(tmp_path, executor, settings(), unsaved=unsaved, display=notices)
+    assert len(of(records, "search")) == 8
+    assert len(executor.specs) == len(records) - 5, "what was trained is not trained again"
+    assert any("is stored now" in told for told in notices.told)
+    assert not (tmp_path / "unsaved.jsonl").exists()
+
+
+def test_a_result_of_one_that_was_taken_for_dead_is_not_counted_twice(tmp_path: Path) -> None:
+    """A process that was stopped for minutes comes back, when another has given its trial up and trained it again."""
+    notices = Notices()
+
+    class Stopped(Scripted):
+        """Is stopped in its third training, while another process goes on with the study."""
+
+        def events(self, timeout: float) -> Iterator[Event]:
+            if len(self.specs) == 3 and not others:
+                search._watch.close()
+                others.extend(run(tmp_path, Scripted(), settings()))
+            yield from super().events(timeout)
+
+    others: list[TrialRecord] = []
+    with searching(tmp_path, Stopped(), settings(), display=notices) as (search, _):
+        search.run()
+        records = search.records()
+    assert len(of(others, "search")) == len(of(records, "search")) == 8
+    assert len(records) == len({(r.role, r.trial) for r in records})
+    assert sum("has taken this one for dead" in told for told in notices.told) == 1
+
+
+def test_a_log_of_events_that_cannot_be_written_ends_no_study(tmp_path: Path) -> None:
+    records = run(tmp_path, Scripted(), settings(), events=EventLog(tmp_path / "no" / "folder" / "events.jsonl"))
+    assert len(of(records, "search")) == 8
