@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -11,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from autowarm.errors import AutowarmError, SettingsError
+from autowarm.errors import AutowarmError, DatabaseError, SettingsError
 
 if TYPE_CHECKING:
     from autowarm.settings import StudySettings
 
 INTERRUPTED = 130
+# EX_TEMPFAIL of sysexits.h: what was away may be back, so the same command may succeed later
+AWAY = 75
 
 _DESCRIPTION = """\
 Finds the learning-rate schedule (warmup, peak, decay) for a PyTorch Lightning training.
@@ -33,7 +36,8 @@ A first session:
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; ends the process with an exit status where something is wrong.
 
-    0 is done, 1 is an error with a message, 2 is a wrong argument, 130 is Ctrl-C with everything finished kept.
+    0 is done, 1 is an error with a message, 2 is a wrong argument, 75 is a database that was away, 130 is Ctrl-C or
+    SIGTERM. After the last two, everything finished is kept, and the same command goes on.
 
     Args:
         args: words after ``autowarm``; default: those of the process.
@@ -50,7 +54,7 @@ def main(args: Sequence[str] | None = None) -> None:
         commands[given.command](given[given.command])
     except AutowarmError as e:
         print(f"autowarm {given.command}: {e}", file=sys.stderr)  # noqa: T201 - a command prints
-        sys.exit(1)
+        sys.exit(AWAY if isinstance(e, DatabaseError) else 1)
     except KeyboardInterrupt:
         # all is put away; one more would only leave a traceback
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -94,6 +98,18 @@ def _tune_arguments(parser: ArgumentParser) -> None:
     _study_arguments(parser)
     parser.add_argument("--storage", type=str | None, help="database URL of Optuna; default: DIR/study.db")
     parser.add_argument("--out", type=str | None, help="the study's folder; default: studies/NAME")
+
+
+def _worker_arguments(parser: ArgumentParser) -> None:
+    _study_arguments(parser)
+    parser.add_argument("--storage", type=str | None, help="database URL that all workers use, unless the file has it")
+    parser.add_argument("--events", type=str | None, help="a file that gets a line of JSON for each event here")
+
+
+def _status_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("dir", nargs="?", type=str | None, help="the folder of a study with its own database")
+    parser.add_argument("--storage", type=str | None, help="database URL, where the study has no database of its own")
+    parser.add_argument("--json", action="store_true", help="as JSON, for scripts")
 
 
 def _demo_arguments(parser: ArgumentParser) -> None:
@@ -181,6 +197,27 @@ def _tune(given: Namespace) -> None:
     out = Path(given.out) if given.out else default_out(settings)
     result = run_study(settings, out, source=Path(given.study), display=display_for())
     _print(summary(result.records, out, settings.space.bounds))
+
+
+def _worker(given: Namespace) -> None:
+    from autowarm.progress import display_for
+    from autowarm.tuning import run_worker
+
+    events = Path(given.events) if given.events else None
+    records = run_worker(_settings(given), events=events, display=display_for())
+    _print(
+        f"nothing is left to do: {records} runs are in the database; `autowarm tune` with this study file and storage "
+        "writes the results"
+    )
+
+
+def _status(given: Namespace) -> None:
+    from autowarm.standing import status_data, status_of, status_text
+
+    if (given.dir is None) == (given.storage is None):
+        raise SettingsError("give either the folder of a study or --storage, the URL of its database")
+    horizons = status_of(Path(given.dir) if given.dir else None, given.storage)
+    _print(json.dumps(status_data(horizons), indent=2) if given.json else status_text(horizons))
 
 
 def _plan(given: Namespace) -> None:
@@ -319,6 +356,19 @@ _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace
         "Everything that has finished is kept: after Ctrl-C (or worse), the same command goes on. A larger --n_trials\n"
         "adds trials. Class paths in the study file are imported from the folder the command runs in: a study file is\n"
         "as trusted as a script.",
+    ),
+    "worker": (
+        _worker_arguments,
+        _worker,
+        "Work on a study beside other workers, here and on other machines, until nothing is left to do.\n\n"
+        "All take their trainings from one database, and what a worker that died has left. Start as many as you like,\n"
+        "at any time; PostgreSQL is the database for more than one machine.",
+    ),
+    "status": (
+        _status_arguments,
+        _status,
+        "Say what a study is at: runs done and running, their pace, and the time left.\n\n"
+        "Reads the database alone, and disturbs nobody who works on it.",
     ),
     "report": (
         _report_arguments,

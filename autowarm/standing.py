@@ -1,0 +1,99 @@
+"""What a study is at, in words and as data for scripts: `autowarm status`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autowarm.study.status import HorizonStatus, Underway, read_status
+from autowarm.words import counted, duration
+
+# The pace is that of so many runs that ended last.
+_PACE_RUNS = 20
+# An owner renews its leases every 10 seconds: later than that, people should know.
+_LATE_SECONDS = 30.0
+
+
+def status_of(out: Path | None, url: str | None = None) -> list[HorizonStatus]:
+    """Read what every study of a folder or a database is at; see `autowarm.study.status.read_status`."""
+    return read_status(out, url)
+
+
+def status_text(horizons: Sequence[HorizonStatus], *, now: float | None = None) -> str:
+    """Say what a study is at.
+
+    Args:
+        horizons: in the order of their studies.
+        now: seconds since 1970; default: the clock's.
+    """
+    if not horizons:
+        return "nothing has begun"
+    now = time.time() if now is None else now
+    return "\n".join(line for horizon in horizons for line in _horizon(horizon, now))
+
+
+def status_data(horizons: Sequence[HorizonStatus], *, now: float | None = None) -> list[dict[str, Any]]:
+    """Return the same as plain data that JSON can hold."""
+    now = time.time() if now is None else now
+    return [
+        {
+            "study": h.name,
+            "planned": h.planned,
+            "done": h.done,
+            "outcomes": dict(h.outcomes),
+            "checks": dict(h.checks),
+            "waiting": h.waiting,
+            "running": [{**vars(run), "params": dict(run.params)} for run in h.underway],
+            "runs_an_hour": round(pace * 3600, 2) if (pace := pace_of(h, now)) is not None else None,
+            "seconds_left": round(left) if (left := seconds_left(h, now)) is not None else None,
+        }
+        for h in horizons
+    ]
+
+
+def pace_of(horizon: HorizonStatus, now: float) -> float | None:
+    """Return runs a second, of those that ended last, up to now; None: too few have ended."""
+    last = horizon.ended[-_PACE_RUNS:]
+    if len(last) < 2:
+        return None
+    # what has not ended for long slows it down
+    return (len(last) - 1) / max(last[-1] - last[0], now - last[0] if horizon.underway else 0.0, 1e-3)
+
+
+def seconds_left(horizon: HorizonStatus, now: float) -> float | None:
+    """Return the time to the end at that pace; None: unknown, or nobody works on it."""
+    pace = pace_of(horizon, now)
+    if pace is None or horizon.left is None or not horizon.underway:
+        return None
+    return horizon.left / pace
+
+
+def _horizon(horizon: HorizonStatus, now: float) -> list[str]:
+    of = f" of {horizon.planned} at most" if horizon.planned is not None else ""
+    counts = [f"{n} {outcome.lower()}" for outcome, n in sorted(horizon.outcomes.items())]
+    counts += [f"{n} {role}" for role, n in sorted(horizon.checks.items())]
+    said = f" ({', '.join(counts)})" if counts else ""
+    rest = [f"{len(horizon.underway)} running"] if horizon.underway else []
+    rest += [f"{horizon.waiting} waiting"] if horizon.waiting else []
+    pace, left = pace_of(horizon, now), seconds_left(horizon, now)
+    if pace is not None and horizon.underway:
+        rest.append(f"{pace * 60:.3g} a minute" if pace * 60 >= 1 else f"{pace * 3600:.3g} an hour")
+    if left is not None and left > 0:
+        rest.append(f"about {duration(left)} left")
+    lines = [f"{horizon.name}: {counted(horizon.done, 'run')} done{of}{said}" + "".join(f", {r}" for r in rest)]
+    if not horizon.underway and (horizon.left or horizon.waiting):
+        lines.append("  nobody works on it: `autowarm tune` with its study file goes on where it is")
+    return lines + [f"  {_run(run)}" for run in horizon.underway]
+
+
+def _run(run: Underway) -> str:
+    of = f" of {run.total_steps}" if run.total_steps is not None else ""
+    params = "  ".join(
+        f"{name.rpartition('.')[2]} {value:.3g}" if isinstance(value, float) else str(value)
+        for name, value in run.params.items()
+    )
+    late = f", last heard {duration(run.heard)} ago" if run.heard is not None and run.heard > _LATE_SECONDS else ""
+    state = ", which is gone: it is trained again" if run.gone else late
+    return f"{run.role} {run.trial}: step {run.step}{of} on {run.by}{state}" + (f"  {params}" if params else "")
