@@ -36,7 +36,7 @@ race: .venv-race/ready  ## race autowarm against other tuners (about 3 hours on 
 	OMP_NUM_THREADS=1 .venv-race/bin/python studies/tuner_race/race.py --workers 2
 
 test: .venv/ready  ## the fast tests, two at once with a thread each
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not gpu and not browser and not postgres and not ray"
 
 test-all: .venv/ready .venv-examples/ready  ## every test this machine can run
 	$(BIN)/python -m pytest -q

@@ -21,6 +21,7 @@ from autowarm.specs import JobInfo, TrainingSpec, TrialResult
 from autowarm.study.checks import Check
 from autowarm.study.horizon import HorizonStudy, Proposal
 from autowarm.study.lease import BEAT_SECONDS
+from autowarm.study.mutex import TurnLostError
 from autowarm.unsaved import Unsaved
 from autowarm.words import duration
 
@@ -242,7 +243,7 @@ class HorizonLoop:
 
     def _fill(self, next_task: Callable[[], Task | None]) -> None:
         """Start what there is to start, in a turn in which no other process decides."""
-        before = set(self._running)
+        before, lost = set(self._running), False
         try:
             with self.study.exclusive(self._stopping) as turn:
                 self._catch_up()
@@ -250,7 +251,9 @@ class HorizonLoop:
                     self._start(task)
         except InterruptedError:
             return
-        if turn.lost:
+        except TurnLostError:
+            lost = True
+        if lost or turn.lost:
             # another process may have decided the same
             for key in set(self._running) - before:
                 self.executor.kill(key)

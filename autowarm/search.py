@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 
@@ -26,6 +27,7 @@ from autowarm.settings import StudySettings
 from autowarm.study.database import Storage
 from autowarm.study.horizon import HorizonStudy, known_range
 from autowarm.study.lease import Watch
+from autowarm.study.mutex import TurnLostError
 from autowarm.study.sampling import sampler_name
 from autowarm.unsaved import Unsaved
 from autowarm.words import counted
@@ -111,7 +113,9 @@ class Search:
         for record in self.unsaved.of(study.name):
             if study.restore(record):
                 self.display.notice(f"{record.label}: its result, kept while the database was away, is stored now")
-        study.reap()
+        # what is lost of a turn, the next one makes up for
+        with suppress(TurnLostError):
+            study.reap()
 
     def records(self) -> list[TrialRecord]:
         """Return the records of all horizons, in their order, levels of a ladder before what they led to."""

@@ -4,79 +4,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import scripted
 import sqlalchemy
 from scripted import Scripted
+from searches import Notices, check_shared, of, run, run_together, searching, settings
 
 from autowarm import loop
 from autowarm.errors import StudyError
 from autowarm.events import EventLog
-from autowarm.executors.local import Event, LocalExecutor
+from autowarm.executors.local import Event
 from autowarm.interrupts import Interrupts
-from autowarm.progress import Display
 from autowarm.record import TrialRecord
-from autowarm.search import Search
-from autowarm.settings import StudySettings
-from autowarm.space import Range, SearchSpace
-from autowarm.specs import JobSpec, TrainingSpec
-from autowarm.study.database import Storage, database, quiet_optuna
-from autowarm.tuning import look
+from autowarm.space import SearchSpace
+from autowarm.specs import TrainingSpec
 from autowarm.unsaved import Unsaved
-
-
-class Notices(Display):
-    """Keeps what a person is told."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told: list[str] = []
-
-    def notice(self, text: str) -> None:
-        self.told.append(text)
-
-
-def settings(**changes: Any) -> StudySettings:
-    defaults: dict[str, Any] = {"n_trials": 8, "n_jobs": 1, "space": SearchSpace(initial_lr=Range(1e-4, 1.0, log=True))}
-    return StudySettings(name="shared", job=JobSpec(factory="nobody:builds"), **(defaults | changes))
-
-
-@contextmanager
-def searching(
-    out: Path, executor: Scripted, chosen: StudySettings, *, display: Display | None = None, **more: Any
-) -> Iterator[tuple[Search, Storage]]:
-    """Give a search that is ready to run, and its storage."""
-    given = cast("LocalExecutor", executor)
-    with quiet_optuna(), database(None, out) as storage:
-        yield (
-            Search(
-                chosen,
-                look(chosen, given, Display()),
-                storage=storage,
-                executor=given,
-                display=display or Display(),
-                interrupts=more.pop("interrupts", None) or Interrupts(),
-                **more,
-            ),
-            storage,
-        )
-
-
-def run(out: Path, executor: Scripted, chosen: StudySettings, **more: Any) -> list[TrialRecord]:
-    with searching(out, executor, chosen, **more) as (search, _):
-        search.run()
-        return search.records()
-
-
-def of(records: list[TrialRecord], role: str) -> list[TrialRecord]:
-    return [r for r in records if r.role == role]
 
 
 @pytest.mark.parametrize("changes", [{"n_trials": 40}, {"n_trials": None, "budget": 8}, {"space": SearchSpace()}])
@@ -86,28 +33,8 @@ def test_workers_share_a_study_and_do_nothing_twice(
     monkeypatch.setattr(loop, "_IDLE_SECONDS", 0.02)
     chosen = settings(**changes)
     executors = [Scripted(seconds=0.001) for _ in range(4)]
-    failed: list[BaseException] = []
-    found: list[list[TrialRecord]] = []
-
-    def work(executor: Scripted) -> None:
-        try:
-            found.append(run(tmp_path, executor, chosen))
-        except BaseException as e:  # noqa: BLE001 - told by the test
-            failed.append(e)
-
-    threads = [threading.Thread(target=work, args=(executor,)) for executor in executors]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failed
-    records = found[0]
-    assert all(sorted(map(str, other)) == sorted(map(str, records)) for other in found)
-    assert len({(r.role == "search", r.total_steps, r.trial) for r in records}) == len(records)
-    assert sum(len(executor.specs) for executor in executors) == len(records), "all that ran is on record, once"
-    assert sum(bool(executor.specs) for executor in executors) > 1
-    checks = Counter((r.role, r.seed, r.label) for r in records if r.role != "search")
-    assert set(checks.values()) == {1}
+    records = check_shared(run_together(tmp_path, executors, chosen), executors)
+    assert sum(len(executor.specs) for executor in executors) == len(records), "all that ran is on record"
     if chosen.n_trials:
         assert len(of(records, "search")) == chosen.n_trials
     else:

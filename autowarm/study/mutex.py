@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -22,6 +22,10 @@ _MOST_SECONDS = 300.0
 # How long the database lets one attempt wait; between two of them an interruption is heard.
 _ATTEMPT_SECONDS = 2
 Heard: TypeAlias = Callable[[], bool]
+
+
+class TurnLostError(Exception):
+    """What was being decided was taken away: the turn had ended, and another process has had one."""
 
 
 @dataclass
@@ -149,9 +153,7 @@ def _session_lock(
             connection.exec_driver_sql(give)
         except sqlalchemy.exc.SQLAlchemyError:
             turn.lost = True
-        # not back to the pool: it has settings of its own
-        connection.invalidate()
-        connection.close()
+        _close(connection)
 
 
 def _taken(engine: Engine, take: str, patient: Callable[[], None], setup: str | None) -> Connection:
@@ -162,10 +164,17 @@ def _taken(engine: Engine, take: str, patient: Callable[[], None], setup: str | 
         while not _granted(connection, take):
             patient()
     except BaseException:
-        connection.invalidate()
-        connection.close()
+        _close(connection)
         raise
     return connection
+
+
+def _close(connection: Connection) -> None:
+    """Close a connection for good: in the pool, its settings and a lock that it did not give back would come again."""
+    with suppress(sqlalchemy.exc.SQLAlchemyError):
+        if not connection.invalidated:
+            connection.detach()
+    connection.close()
 
 
 def _granted(connection: Connection, take: str) -> bool:

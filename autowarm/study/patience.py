@@ -13,7 +13,7 @@ from optuna.storages import RDBStorage
 
 P = ParamSpec("P")
 T = TypeVar("T")
-# Told what the database says and for how many seconds it has said so; tells whether to go on waiting.
+# Told what the database says and for how many seconds it has said so, 0 at first; tells whether to go on waiting.
 Waiting: TypeAlias = Callable[[str, float], bool]
 _RETRY_SECONDS = 1.0
 # What waiting does not change.
@@ -35,7 +35,12 @@ class PatientStorage(RDBStorage):
     def __init__(self, url: str, waiting: Waiting, engine_kwargs: dict[str, Any]) -> None:
         # none while tables are made, which has a patience of its own
         self._waiting: Waiting = lambda _error, _seconds: False
-        super().__init__(url, engine_kwargs=engine_kwargs)
+        try:
+            super().__init__(url, engine_kwargs=engine_kwargs)
+        except BaseException:
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
         self._waiting = waiting
 
     def patiently(self, call: Callable[[], T]) -> T:
@@ -44,16 +49,21 @@ class PatientStorage(RDBStorage):
         while True:
             try:
                 return call()
-            except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as e:
-                began = time.monotonic() if began is None else began
-                if not away(e) or not self._waiting(said(e), time.monotonic() - began):
+            except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as e:
+                now = time.monotonic()
+                began = now if began is None else began
+                if not away(e) or not self._waiting(said(e), now - began):
                     raise
+            # a session whose connection broke in a transaction would only repeat that
+            self.remove_session()
             time.sleep(_RETRY_SECONDS)
 
 
 def away(error: Exception) -> bool:
     """Tell whether an error says that a database cannot be reached or written now, and may be later."""
     cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+    if isinstance(cause, sqlalchemy.exc.PendingRollbackError):
+        return True
     if not isinstance(cause, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError):
         return isinstance(cause, sqlalchemy.exc.DBAPIError) and cause.connection_invalidated
     return not any(words in str(cause) for words in _FOR_GOOD)
