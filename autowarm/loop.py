@@ -221,12 +221,13 @@ class HorizonLoop:
     def _drive(self, next_task: Callable[[], Task | None]) -> None:
         deadline: float | None = None
         while True:
-            stopping = self._stopping()
+            stopping, over = self._stopping(), False
             if not stopping and len(self._running) < self.n_jobs:
-                self._fill(next_task)
+                over = self._fill(next_task)
             if not self._running:
-                if self._stopping() or not self.study.others:
+                if over or self._stopping():
                     break
+                # what others train may be left by them
                 time.sleep(_IDLE_SECONDS)
                 continue
             if stopping:
@@ -241,23 +242,30 @@ class HorizonLoop:
     def _stopping(self) -> bool:
         return self.interrupts.count > 0
 
-    def _fill(self, next_task: Callable[[], Task | None]) -> None:
-        """Start what there is to start, in a turn in which no other process decides."""
-        before, lost = set(self._running), False
+    def _fill(self, next_task: Callable[[], Task | None]) -> bool:
+        """Start what there is to start, in a turn in which no other process decides.
+
+        Returns:
+            Whether nothing runs and nothing is left, here or elsewhere.
+        """
+        before, over, lost = set(self._running), False, False
         try:
             with self.study.exclusive(self._stopping) as turn:
                 self._catch_up()
                 while len(self._running) < self.n_jobs and (task := next_task()) is not None:
                     self._start(task)
+                over = not self._running and not self.study.others
         except InterruptedError:
-            return
+            return False
         except TurnLostError:
             lost = True
-        if lost or turn.lost:
-            # another process may have decided the same
-            for key in set(self._running) - before:
-                self.executor.kill(key)
-                self._give_up(key, "the database ended the turn in which it began")
+        if not (lost or turn.lost):
+            return over
+        # another process may have decided the same
+        for key in set(self._running) - before:
+            self.executor.kill(key)
+            self._give_up(key, "the database ended the turn in which it began")
+        return False
 
     def _catch_up(self) -> None:
         """Take in what other processes have done, and what those that died have left."""

@@ -93,7 +93,8 @@ def run_together(
         thread.start()
     for thread in threads:
         thread.join()
-    assert not failed, failed
+    if failed:
+        raise failed[0]
     return found
 
 

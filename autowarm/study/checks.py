@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import optuna
@@ -14,6 +15,7 @@ from autowarm.record import Role, TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.study.claims import Claims
 from autowarm.study.lease import Watch
+from autowarm.study.mutex import whole_turn
 from autowarm.study.stored import annotate, is_stored, read_once, records_of
 
 # The user attribute that says what a check trains, while there is no record of it.
@@ -63,7 +65,15 @@ class Checks:
         self._read: dict[int, TrialRecord] = {}
 
     def claim(self, check: Check) -> int:
-        """Begin a check, in a turn of ours; returns its number."""
+        """Begin a check, in a turn of ours; returns its number.
+
+        Raises:
+            TurnLostError: another process has had a turn meanwhile.
+        """
+        with whole_turn():
+            return self._claim(check)
+
+    def _claim(self, check: Check) -> int:
         self.study.add_trial(
             optuna.create_trial(state=TrialState.RUNNING, user_attrs={"role": check.role, _TRAINS: check.key})
         )
@@ -95,7 +105,9 @@ class Checks:
 
     def interrupted(self, number: int) -> None:
         """Give up a check that was stopped from outside: without a record, it is still to do."""
-        self.study.tell(self.claims.drop(number), state=TrialState.FAIL, skip_if_finished=True)
+        # it may be given up already: by another process, or by this one, which then lost the connection
+        with suppress(UpdateFinishedTrialError):
+            self.study.tell(self.claims.drop(number), state=TrialState.FAIL, skip_if_finished=True)
 
     def beat(self, steps: Mapping[int, int]) -> None:
         """Renew our leases; see `Claims.beat`."""

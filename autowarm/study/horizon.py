@@ -10,8 +10,8 @@ owner is gone is trained again, by whoever has the next turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from autowarm.study.checks import Checks
 from autowarm.study.claims import Claims
 from autowarm.study.database import Storage
 from autowarm.study.lease import Watch
-from autowarm.study.mutex import Heard, Mutex, Turn, TurnLostError
+from autowarm.study.mutex import Heard, Mutex, Turn, whole_turn
 from autowarm.study.sampling import Sampler, distribution_of, sampler_for, suggest
 from autowarm.study.stored import annotate, is_stored, read_once, records_of
 
@@ -182,7 +182,7 @@ class HorizonStudy:
 
         What they had a record of is told; the others have failed, and search trials among them are proposed again.
         """
-        with self.exclusive(), _whole_turn():
+        with self.exclusive(), whole_turn():
             search = self._claims.dead()
             for zombie in search:
                 if (record := self._record_in(zombie)) is not None:
@@ -239,7 +239,7 @@ class HorizonStudy:
         Raises:
             TurnLostError: another process has had a turn meanwhile.
         """
-        with _whole_turn():
+        with whole_turn():
             return self._ask_anew(diverged)
 
     def _ask_anew(self, diverged: Sequence[Diverged]) -> Proposal:
@@ -268,7 +268,7 @@ class HorizonStudy:
             return None
         if not self.waiting:
             self._search.enqueue_trial(params, user_attrs={"origin": origin})
-        with _whole_turn():
+        with whole_turn():
             return self._ask()
 
     def _pass_over(self, proposal: Proposal, reason: str) -> None:
@@ -403,19 +403,6 @@ class HorizonStudy:
             StudyError: a record in the database cannot be read.
         """
         return [*read_once(self._search, self._read), *self.checks.records()]
-
-
-@contextmanager
-def _whole_turn() -> Iterator[None]:
-    """Tell a trial that another process has ended meanwhile for what it is.
-
-    Raises:
-        TurnLostError: our turn had ended, and it took what we had begun for a dead one's.
-    """
-    try:
-        yield
-    except UpdateFinishedTrialError as e:
-        raise TurnLostError from e
 
 
 def known_range(storage: Storage, identity: Mapping[str, str]) -> tuple[float, float] | None:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import sqlalchemy
 from filelock import FileLock, Timeout
+from optuna.exceptions import UpdateFinishedTrialError
 from sqlalchemy.engine import Connection, Engine
 
 from autowarm.errors import StudyError
@@ -26,6 +27,19 @@ Heard: TypeAlias = Callable[[], bool]
 
 class TurnLostError(Exception):
     """What was being decided was taken away: the turn had ended, and another process has had one."""
+
+
+@contextmanager
+def whole_turn() -> Iterator[None]:
+    """Tell a trial that another process has ended meanwhile for what it is.
+
+    Raises:
+        TurnLostError: our turn had ended, and it took what we had begun for a dead one's.
+    """
+    try:
+        yield
+    except UpdateFinishedTrialError as e:
+        raise TurnLostError from e
 
 
 @dataclass

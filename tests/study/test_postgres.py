@@ -155,7 +155,7 @@ def test_connections_that_break_lose_and_double_nothing(url: str, tmp_path: Path
     # one may leave when another has just lost its turn, and does the rest
     after = Scripted()
     records = check_shared([run(tmp_path, after, chosen, url=url)], executors)
-    assert not after.specs, "nothing was left to do"
+    assert [(str(spec.schedule), spec.seed) for spec in after.specs] == [], "nothing was left to do"
     assert broken > 5
     assert len(of(records, "search")) == 40
     assert {r.outcome for r in records} <= {"COMPLETE", "PRUNED"}
