@@ -8,11 +8,12 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
 from autowarm.errors import AutowarmError, DatabaseError, SettingsError
+from autowarm.words import printable, without_passwords
 
 if TYPE_CHECKING:
     from autowarm.settings import StudySettings
@@ -48,26 +49,43 @@ def main(args: Sequence[str] | None = None) -> None:
     except SystemExit:
         _flush()  # of --help
         raise
-    # class paths in study files are found from where the command is run, as with `python train.py`
-    sys.path.insert(0, str(Path.cwd()))
     try:
         commands[given.command](given[given.command])
     except AutowarmError as e:
-        print(f"autowarm {given.command}: {e}", file=sys.stderr)  # noqa: T201 - a command prints
+        _complain(f"autowarm {given.command}: {e}")
         sys.exit(AWAY if isinstance(e, DatabaseError) else 1)
     except KeyboardInterrupt:
         # all is put away; one more would only leave a traceback
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("stopped; what had finished is kept. Run the same command to go on.", file=sys.stderr)  # noqa: T201
+        _complain("stopped; what had finished is kept. Run the same command to go on.")
         sys.exit(INTERRUPTED)
 
 
+class _Parser(ArgumentParser):
+    """A parser whose complaints repeat no password of the arguments."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        super().error(printable(without_passwords(message)), ex)
+
+
+def _complain(text: str) -> None:
+    print(printable(without_passwords(text)), file=sys.stderr)  # noqa: T201 - a command prints
+
+
+def _import_from_here() -> None:
+    """Find the class paths of study files from where the command is run, as with `python train.py`.
+
+    Only for commands that build a job: to read results, nothing in their folder is imported.
+    """
+    sys.path.insert(0, str(Path.cwd()))
+
+
 def _parser() -> tuple[ArgumentParser, dict[str, Callable[[Namespace], None]]]:
-    parser = ArgumentParser(prog="autowarm", description=_DESCRIPTION, formatter_class=_formatter())
+    parser = _Parser(prog="autowarm", description=_DESCRIPTION, formatter_class=_formatter())
     subcommands = parser.add_subcommands(required=True, dest="command")
     commands: dict[str, Callable[[Namespace], None]] = {}
     for name, (add_arguments, run, text) in _COMMANDS.items():
-        command = ArgumentParser(description=text, formatter_class=_formatter())
+        command = _Parser(description=text, formatter_class=_formatter())
         add_arguments(command)
         subcommands.add_subcommand(name, command, help=text.splitlines()[0])
         commands[name] = run
@@ -178,6 +196,7 @@ def _settings(given: Namespace) -> StudySettings:
 
     from autowarm.settings import load_study
 
+    _import_from_here()
     names = ("n_trials", "budget", "seed", "n_jobs", "storage")
     changes: dict[str, Any] = {name: value for name in names if (value := given.get(name)) is not None}
     # one takes the place of the other in the file
@@ -248,7 +267,7 @@ def _report(given: Namespace) -> None:
     elif any(value is not None for value in (*table.values(), given.out)):
         raise SettingsError(f"{source} is no file: --columns, --mode, --failed_at and --out are for tables of runs")
     else:
-        _print(refresh(source))
+        _print(refresh(source, notice=_complain))
 
 
 def _recommend(given: Namespace) -> None:
@@ -277,6 +296,7 @@ def _plot(given: Namespace) -> None:
 
 def _export(given: Namespace) -> None:
     from autowarm.export import export
+    from autowarm.files import write
     from autowarm.results import source_of
 
     source = source_of(Path(given.source), given.total_steps, given.dataset_size)
@@ -287,7 +307,7 @@ def _export(given: Namespace) -> None:
         path = Path(given.output)
         if path.name in ("torch.py", "optax.py", "jax.py"):
             raise SettingsError(f"a file named {path.name} would hide the package {path.stem}: choose another name")
-        _wrote(path, lambda: path.write_text(text, encoding="utf-8"))
+        _wrote(path, lambda: write(path, text.encode("utf-8", "backslashreplace")))
 
 
 def _show(given: Namespace) -> None:
@@ -298,6 +318,7 @@ def _show(given: Namespace) -> None:
     if given.job is not None:
         from autowarm.preview import preview
 
+        _import_from_here()
         run = preview(given.job, schedule, given.total_steps)
         title, lrs, schedule = run.title, run.lrs, run.schedule
     elif schedule is None or given.total_steps is None:
@@ -324,7 +345,7 @@ def _wrote(path: Path, write: Callable[[], object]) -> None:
 def _print(text: str) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     # a terminal of another encoding has no words for all we draw
-    _flush(text.rstrip("\n").encode(encoding, "replace").decode(encoding) + "\n")
+    _flush(printable(text).rstrip("\n").encode(encoding, "replace").decode(encoding) + "\n")
 
 
 def _flush(text: str = "") -> None:

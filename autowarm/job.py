@@ -133,6 +133,10 @@ def _check_takes(factory: Callable[..., Any], spec: JobSpec, names: Iterable[str
 
 
 def _from_config(spec: JobSpec, seed: int, extra: Mapping[str, int]) -> Training:
+    assert spec.config is not None  # noqa: S101 - the caller has seen it
+    # jsonargparse reads the file once more; what bounds it, and how faults are told, is the same as of our own files
+    if read_yaml(spec.config, JobError).get("trainer", {}) is None:
+        raise JobError(f"{spec.config}: trainer holds nothing: leave it out, or give keywords of the Trainer")
     classes = {
         "model_class": import_object(spec.model_class, "model_class") if spec.model_class else None,
         "datamodule_class": import_object(spec.data_class, "data_class") if spec.data_class else None,

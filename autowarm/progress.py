@@ -14,7 +14,7 @@ from rich.text import Text
 
 from autowarm.planning.price import Price
 from autowarm.record import Role, TrialRecord, better
-from autowarm.words import duration
+from autowarm.words import duration, printable
 
 _STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "DIVERGED": "magenta", "FAILED": "red"}
 
@@ -117,12 +117,12 @@ class LineDisplay(Display):
 
     def notice(self, text: str) -> None:
         """Print the sentence."""
-        self.console.print(Text(text), soft_wrap=True)
+        self.console.print(Text(printable(text)), soft_wrap=True)
 
     def horizon(self, title: str, records: list[TrialRecord], price: Price) -> None:
         """Print the title."""
         super().horizon(title, records, price)
-        self.console.print(Text(title))
+        self.console.print(Text(printable(title, line=True)))
 
     def ended(self, key: int, record: TrialRecord | None) -> None:
         """Print the record in a line."""
@@ -152,7 +152,7 @@ class LiveDisplay(Display):
 
     def notice(self, text: str) -> None:
         """Print the sentence above the display."""
-        self.console.print(Text(text))
+        self.console.print(Text(printable(text)))
 
     def ended(self, key: int, record: TrialRecord | None) -> None:
         """Print a failure above the display: the counts alone would hide why."""
@@ -181,8 +181,8 @@ class LiveDisplay(Display):
         if self.best is not None:
             best = Text.assemble(
                 "best so far: ",
-                (f"{self.best.monitor} {self.best.value:.4g}", "bold"),
-                f"  {self.best.label}",
+                (printable(f"{self.best.monitor} {self.best.value:.4g}", line=True), "bold"),
+                printable(f"  {self.best.label}", line=True),
             )
         runs = Table.grid(padding=(0, 2))
         for run in self.runs.values():
@@ -192,9 +192,9 @@ class LiveDisplay(Display):
                 ProgressBar(total=run.total_steps, completed=run.step, width=20),
                 Text(f"step {run.step}/{run.total_steps}"),
                 Text(loss),
-                Text(role + run.label, style="dim", no_wrap=True, overflow="ellipsis"),
+                Text(printable(role + run.label, line=True), style="dim", no_wrap=True, overflow="ellipsis"),
             )
-        return Group(Text(self.title, style="bold"), head, counts, best, runs)
+        return Group(Text(printable(self.title, line=True), style="bold"), head, counts, best, runs)
 
 
 def display_for(console: Console | None = None) -> Display:
@@ -209,4 +209,4 @@ def _line(record: TrialRecord, seconds_left: float | None) -> Text:
     reason = f": {record.reason}" if record.reason else ""
     left = f"  ({duration(seconds_left)} left)" if seconds_left else ""
     outcome = (f"{record.outcome:<8}", _STYLES[record.outcome])
-    return Text.assemble(f"{number:>11}  ", outcome, f"  {value}{record.label}{reason}{left}")
+    return Text.assemble(f"{number:>11}  ", outcome, printable(f"  {value}{record.label}{reason}{left}", line=True))

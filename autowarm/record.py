@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from autowarm.errors import RecordError, unknown
+from autowarm.files import lines_of, opened, replace
 from autowarm.schedule import Schedule
-from autowarm.values import is_number
+from autowarm.values import MOST_WHOLE, is_number
 
 Outcome: TypeAlias = Literal["COMPLETE", "DIVERGED", "PRUNED", "FAILED"]
 Role: TypeAlias = Literal["search", "range_test", "baseline", "confirm"]
@@ -27,6 +28,7 @@ MODES: tuple[str, ...] = get_args(Mode)
 VALIDATION_BATCH_COST = 1 / 3
 
 RECORD_VERSION = 1
+_AT_LEAST_1 = frozenset({"total_steps", "dataset_size", "batch_size", "target_steps"})
 _CURVES = ("rungs", "ema_rungs", "train_curve", "grad_norms")
 
 
@@ -159,6 +161,8 @@ class TrialRecord:
             for name in _CURVES:
                 if points := kept.get(name, ()):
                     points = tuple((int(s), math.nan if v is None else float(v)) for s, v in points)
+                    if not all(0 <= s <= MOST_WHOLE for s, _ in points):
+                        raise ValueError(f"a step of {name} is out of range")  # noqa: TRY301 - told like the rest
                 kept[name] = tuple(points)
             for name in ("dataset_size", "batch_size"):
                 kept.setdefault(name, None)
@@ -180,8 +184,13 @@ def _check_kinds(record: TrialRecord) -> None:
     for names, optional, check, kind in _KINDS:
         for name in names:
             value = getattr(record, name)
-            if not check(value) and not (optional and value is None):
+            if value is None and optional:
+                continue
+            if not check(value):
                 raise RecordError(f"not a trial record: {name} must be {kind}, got {value!r}")
+            least = int(name in _AT_LEAST_1)
+            if kind == "a whole number" and not least <= value <= MOST_WHOLE:
+                raise RecordError(f"not a trial record: {name} must be in [{least}, 2^62], got {value!r}")
 
 
 def better(a: float, b: float, mode: Mode) -> bool:
@@ -194,9 +203,7 @@ def write_jsonl(records: Iterable[TrialRecord], path: Path) -> None:
     # ASCII, as a traceback may hold what UTF-8 cannot (lone surrogates of odd file names) or what ends a line
     # for some readers (U+2028)
     lines = [json.dumps(record.to_dict(), allow_nan=False) for record in records]
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    part.replace(path)
+    replace(path, "".join(line + "\n" for line in lines).encode("ascii"))
 
 
 def read_jsonl(path: Path) -> list[TrialRecord]:
@@ -205,21 +212,29 @@ def read_jsonl(path: Path) -> list[TrialRecord]:
     Raises:
         RecordError: the file cannot be read, or a line is not a record (the line is named).
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as e:  # no text, or no path at all
-        raise RecordError(f"{path}: cannot be read: {e}") from None
     records = []
-    # not splitlines, which also splits at U+2028 and its like, inside of a string
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            records.append(TrialRecord.from_dict(json.loads(line)))
-        except json.JSONDecodeError as e:
-            raise RecordError(f"{path}, line {number}: invalid JSON: {e.msg}") from None
-        except RecordError as e:
-            raise RecordError(f"{path}, line {number}: {e}") from None
-        except (ValueError, RecursionError) as e:  # a number of thousands of digits, brackets without end
-            raise RecordError(f"{path}, line {number}: invalid JSON: {e}") from None
+    try:
+        with opened(path) as file:
+            # lines end at \n alone: U+2028 and its like may stand inside of a string
+            for number, line in lines_of(file, path, RecordError):
+                if line.strip():
+                    records.append(_read_line(line, f"{path}, line {number}", first=number == 1))
+    except (OSError, ValueError) as e:  # no path at all
+        if isinstance(e, RecordError):
+            raise
+        raise RecordError(f"{path}: cannot be read: {e}") from None
     return records
+
+
+def _read_line(line: bytes, where: str, *, first: bool) -> TrialRecord:
+    try:
+        # some editors put a mark at the beginning of a file
+        return TrialRecord.from_dict(json.loads(line.decode("utf-8-sig" if first else "utf-8")))
+    except UnicodeDecodeError as e:
+        raise RecordError(f"{where}: is no UTF-8 text: {e.reason}") from None
+    except json.JSONDecodeError as e:
+        raise RecordError(f"{where}: invalid JSON: {e.msg}") from None
+    except RecordError as e:
+        raise RecordError(f"{where}: {e}") from None
+    except (ValueError, RecursionError) as e:  # a number of thousands of digits, brackets without end
+        raise RecordError(f"{where}: invalid JSON: {e}") from None

@@ -5,12 +5,13 @@ And the same of a table of runs that autowarm did not make.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from autowarm.analysis.doubt import Bounds
 from autowarm.analysis.recommend import Recommendation, recommend
 from autowarm.analysis.runs import runs_of
-from autowarm.errors import SettingsError, StudyError
+from autowarm.errors import RecordError, SettingsError, StudyError
 from autowarm.export import Source, choose, confirmed_seeds
 from autowarm.record import Mode, TrialRecord
 from autowarm.report.contents import contents_of, contents_of_runs
@@ -39,8 +40,14 @@ def results_of(out: Path) -> list[TrialRecord]:
     return _from_database(out)[0] if _database_is_newer(out) else read_results(out)
 
 
-def refresh(out: Path) -> str:
+def refresh(out: Path, *, notice: Callable[[str], None] = lambda _: None) -> str:
     """Write the report of a study's folder anew, and return it as Markdown.
+
+    A `trials.jsonl` that cannot be read is written anew, where the folder has its database.
+
+    Args:
+        out: the folder.
+        notice: is told of that.
 
     Raises:
         RecordError: there are no results, or they cannot be read.
@@ -49,7 +56,14 @@ def refresh(out: Path) -> str:
     try:
         if _database_is_newer(out):
             return _from_database(out)[1]
-        records = read_results(out)
+        try:
+            records = read_results(out)
+        except RecordError as e:
+            if not (out / DATABASE).is_file():
+                raise
+            text = _from_database(out)[1]
+            notice(f"{RECORDS} is written anew from {DATABASE}: {e.__cause__ or e}")
+            return text
         return write_report(records, out, name=_name(records, out), bounds=_bounds(out))
     except OSError as e:
         raise StudyError(f"the report cannot be written to {out}: {e.strerror or e}") from None

@@ -34,6 +34,7 @@ from autowarm.decays import (
     cooldown_steps_of,
 )
 from autowarm.errors import ScheduleError, unknown
+from autowarm.files import write
 from autowarm.values import from_text, number_of, plain, whole_of
 from autowarm.warmups import WARMUP_RATIOS, WARMUPS, WarmupShape
 from autowarm.yaml_files import read_yaml, to_yaml
@@ -50,6 +51,8 @@ OPTIONS: Mapping[str, tuple[Any, ...]] = {
     "decay_from": get_args(DecayFrom),
     "decay_to": get_args(DecayTo),
 }
+# Of a curve as an array: some gigabytes of memory; the longest trainings have a hundredth of it.
+_LONGEST_CURVE = 10**8
 _LENGTHS = ("warmup_ratio", "warmup_steps", "warmup_epochs")
 
 
@@ -252,8 +255,18 @@ class Schedule:
         return replace(self, warmup_epochs=None, warmup_steps=round(steps))
 
     def multipliers(self, *, total_steps: int) -> Array:
-        """Return lr over `initial_lr` at steps 0 .. `total_steps`: shape (total_steps + 1,), end included."""
-        return self._ratios(np.arange(whole_of("total_steps", total_steps, minimum=1) + 1), total_steps)
+        """Return lr over `initial_lr` at steps 0 .. `total_steps`: shape (total_steps + 1,), end included.
+
+        Raises:
+            ScheduleError: `total_steps` outside its domain, or so large that its curve would fill the memory.
+        """
+        steps = whole_of("total_steps", total_steps, minimum=1)
+        if steps > _LONGEST_CURVE:
+            raise ScheduleError(
+                f"a learning-rate curve has at most {_LONGEST_CURVE:,} steps, got total_steps={steps}: ask for single "
+                "steps with lr_at"
+            )
+        return self._ratios(np.arange(steps + 1), steps)
 
     def _ratios(self, steps: NDArray[np.int64], total_steps: int) -> Array:
         span, w = self.span_of(total_steps), self.warmup_steps_of(total_steps)
@@ -301,6 +314,8 @@ class Schedule:
         Raises:
             ScheduleError: an unknown key (the nearest is suggested), a missing `initial_lr`, or a bad value.
         """
+        if not isinstance(data, Mapping):
+            raise ScheduleError(f"a schedule must hold 'key: value' lines, got {data!r}")
         for key in data:
             if key not in _DEFAULTS:
                 raise ScheduleError(unknown("key of a schedule", key, _DEFAULTS))
@@ -310,7 +325,7 @@ class Schedule:
 
     def save(self, path: str | Path) -> None:
         """Write the schedule to a YAML file that `load_schedule` reads."""
-        Path(path).write_text(schedule_yaml(self), encoding="utf-8")
+        write(Path(path), schedule_yaml(self).encode())
 
     def __str__(self) -> str:
         """Describe the schedule in a line.

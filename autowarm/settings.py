@@ -33,6 +33,7 @@ _JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "arg
 _MORE_IS_BETTER = {"acc", "accuracy", "auc", "auroc", "bleu", "dice", "f1", "iou", "precision", "r2", "recall"}
 # Search trials of who says nothing about the price.
 N_TRIALS = 40
+_URL = "a database URL such as sqlite:///study.db"
 # numpy, and with it Lightning, seeds with 32 bits
 _SEEDS = 2**32
 
@@ -88,7 +89,8 @@ class StudySettings:
     keep_callbacks: KeepCallbacks = False
     retries: int = 2
     trial_timeout: float | None = None
-    storage: str | None = None
+    # a URL may hold a password, which no repr may show
+    storage: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check each value."""
@@ -117,7 +119,9 @@ class StudySettings:
         if self.pruning not in PRUNINGS:
             raise SettingsError(unknown("pruning", self.pruning, PRUNINGS))
         if self.storage is not None and (not isinstance(self.storage, str) or "://" not in self.storage):
-            raise SettingsError(f"storage must be a database URL such as sqlite:///study.db, got {self.storage!r}")
+            raise SettingsError(
+                f"storage must be a database URL such as sqlite:///study.db, got {_shown(self.storage)}"
+            )
 
     def _check_size(self) -> None:
         """Settle how much is searched: by a budget, or by a number of trials."""
@@ -327,6 +331,14 @@ def _names_kept(keep: object) -> KeepCallbacks:
     if not isinstance(keep, list | tuple) or not all(isinstance(name, str) for name in keep):
         raise SettingsError(f"keep_callbacks must be true, false or a list of class names, got {keep!r}")
     return tuple(keep)
+
+
+def _shown(storage: object) -> str:
+    # what is no URL may still hold a password
+    plain = isinstance(storage, str) and not set(storage) & set("@=")
+    if isinstance(storage, str):
+        return repr(storage) if plain else "one without ://"
+    return f"a {type(storage).__name__}"
 
 
 def _check_whole(name: str, value: object, minimum: int) -> None:

@@ -173,6 +173,8 @@ class SearchSpace:
         Raises:
             SettingsError: an unknown key (the nearest one is suggested) or a bad dimension.
         """
+        if not isinstance(data, Mapping):
+            raise SettingsError(f"space must hold 'key: dimension' lines, got {data!r}")
         known = [f.name for f in fields(cls)]
         for key in data:
             if key not in known:

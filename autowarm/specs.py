@@ -59,7 +59,7 @@ class JobSpec:
         modules = [path.rpartition(".")[0] for path in paths if path]
         if isinstance(self.factory, str):
             modules.append(self.factory.partition(":")[0])
-        return tuple(modules)
+        return tuple(name for name in modules if name)
 
 
 def _class_paths(node: object) -> Iterator[str]:

@@ -11,6 +11,9 @@ import numpy as np
 
 from autowarm.errors import ScheduleError
 
+# The largest whole number of steps, examples and the like: numpy's integers still have room for one more.
+MOST_WHOLE = 2**62
+
 
 def is_number(x: Any) -> bool:
     """Tell whether x is a finite number: also not an int beyond the floats, which math.isfinite chokes on."""
@@ -58,7 +61,7 @@ def whole_of(name: str, value: Any, *, minimum: int) -> int:
     """Return a value as an int.
 
     Raises:
-        ScheduleError: it is no whole number, or less than `minimum`.
+        ScheduleError: it is no whole number, less than `minimum`, or more than `MOST_WHOLE`.
     """
     value = plain(value)
     if isinstance(value, float) and value.is_integer():
@@ -67,6 +70,8 @@ def whole_of(name: str, value: Any, *, minimum: int) -> int:
         whole = operator.index(value)
     except TypeError:
         whole = minimum - 1
+    if whole > MOST_WHOLE:
+        raise ScheduleError(f"{name} must be at most 2^62, got one of {whole.bit_length()} bits")
     if isinstance(value, bool) or whole < minimum:
         raise ScheduleError(f"{name} must be a whole number of at least {minimum}, got {value!r}")
     return whole

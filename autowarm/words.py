@@ -1,7 +1,8 @@
-"""Quantities as people read them."""
+"""Quantities as people read them, and texts of any origin that are safe to show."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 
@@ -33,3 +34,38 @@ def counted(count: int, word: str) -> str:
     ('1 trial', '1200 steps')
     """
     return f"{count} {word}{'s' * (count != 1)}"
+
+
+# Controls of a terminal (escapes begin with one), and what turns the direction of writing.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_BREAKS = re.compile("[\n\t\u2028\u2029]")
+# //user:password@host: up to the last @, as a password may hold one that should have been encoded.
+_LOGIN = re.compile(r"(//[^\s:/@]*:)\S*@")
+_SECRET = re.compile(r"((?:pass|pwd|secret|token)[^=&;\s]*=)[^&;\s'\"]+", re.IGNORECASE)
+
+
+def printable(text: str, *, line: bool = False) -> str:
+    r"""Return text that a terminal shows as it is: what would steer it, or turn the writing around, as escapes.
+
+    Args:
+        text: of any origin.
+        line: it is to stay one line, so that it cannot look like another.
+
+    >>> print(printable("red \x1b[31m"), printable("one\ntwo", line=True))
+    red \x1b[31m one\ntwo
+    """
+    shown = _CONTROLS.sub(_escaped, text)
+    return _BREAKS.sub(_escaped, shown) if line else shown
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode("ascii")
+
+
+def without_passwords(text: str) -> str:
+    """Return text with the passwords of the URLs and connection strings in it hidden.
+
+    >>> without_passwords("no driver for postgresql://me:secret@host/db?sslpassword=secret")
+    'no driver for postgresql://me:***@host/db?sslpassword=***'
+    """
+    return _SECRET.sub(r"\1***", _LOGIN.sub(r"\1***@", text))

@@ -9,9 +9,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from autowarm.errors import StudyError
+from autowarm.files import read_text, replace
 from autowarm.report.files import RECORDS
 from autowarm.settings import DATABASE, STUDY_FILE, WRITTEN, StudySettings, name_from, settings_yaml
-from autowarm.yaml_files import read_yaml
+from autowarm.yaml_files import MOST_BYTES, read_yaml
+
+LOCK = ".lock"
 
 
 @contextmanager
@@ -23,7 +26,10 @@ def owned(out: Path) -> Iterator[None]:
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / ".lock", timeout=0)
+        if (out / LOCK).is_symlink():
+            # some versions of filelock would empty what it leads to
+            raise StudyError(f"{out / LOCK} is a link: remove it")
+        lock = FileLock(out / LOCK, timeout=0)
         lock.acquire()
     except Timeout:
         raise StudyError(f"another autowarm is tuning in {out}: wait for it, or choose another --out") from None
@@ -54,8 +60,8 @@ def lay_out(out: Path, settings: StudySettings, source: Path | None) -> str | No
         name = read_yaml(file, StudyError).get("name", name_from(file))
         if name != settings.name:
             raise StudyError(f"{out} holds the study {name!r}, not {settings.name!r}: choose another --out")
-    if not file.exists() or file.read_text(encoding="utf-8").startswith(WRITTEN):
-        file.write_text(settings_yaml(settings, root=out), encoding="utf-8")
+    if not file.exists() or read_text(file, StudyError, most=MOST_BYTES).startswith(WRITTEN):
+        replace(file, settings_yaml(settings, root=out).encode())
     results = out / RECORDS
     if settings.storage is None and results.exists() and not (out / DATABASE).exists():
         aside = _unused(results)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +12,13 @@ from typing import Any, cast
 import yaml
 
 from autowarm.errors import AutowarmError
+from autowarm.files import read_text
+
+# Of a file, and of what it would be with its aliases written out: a few lines can stand for gigabytes.
+MOST_BYTES = 1 << 20
+# Python itself shows no whole number of thousands of digits; beyond the floats there is nothing to say with one.
+_MOST_BITS = sys.float_info.max_exp
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Loader(yaml.SafeLoader):
@@ -31,14 +39,51 @@ class _Loader(yaml.SafeLoader):
             seen.add((key.tag, key.value))
         return node
 
+    def get_single_node(self) -> yaml.Node | None:
+        """Read the document, and refuse what would grow beyond bounds, or has no end, or is no text."""
+        node = super().get_single_node()
+        if node is not None:
+            _written_out(node, {})
+        return node
+
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Turn a node into Python; PyYAML lets errors of Python out (2001-13-01, or ``!!bool word``)."""
         try:
-            return super().construct_object(node, deep)
+            return _in_bounds(super().construct_object(node, deep))
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as e:
             raise yaml.constructor.ConstructorError(
                 None, None, f"{reprlib.repr(node.value)} cannot be read: {e}", node.start_mark
             ) from None
+
+
+def _in_bounds(found: Any) -> Any:
+    if isinstance(found, int) and found.bit_length() > _MOST_BITS:
+        raise ValueError("the number is too large")
+    return found
+
+
+def _written_out(node: yaml.Node, known: dict[int, int | None]) -> int:
+    """Return the characters that a node would have with its aliases written out; `known` are those of nodes seen."""
+    if id(node) in known:
+        size = known[id(node)]
+        if size is None:
+            raise yaml.constructor.ConstructorError(None, None, "an alias within what it stands for", node.start_mark)
+        return size
+    known[id(node)] = None
+    size = 1
+    if isinstance(node, yaml.ScalarNode):
+        if _SURROGATE.search(node.value):
+            raise yaml.constructor.ConstructorError(None, None, "half a character (a surrogate)", node.start_mark)
+        size += len(node.value)
+    else:
+        children = node.value if isinstance(node, yaml.SequenceNode) else [x for pair in node.value for x in pair]
+        size += sum(_written_out(child, known) for child in children)
+    if size > MOST_BYTES:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"with its aliases written out, this has more than {MOST_BYTES:,} characters", node.start_mark
+        )
+    known[id(node)] = size
+    return size
 
 
 class _Dumper(yaml.SafeDumper):
@@ -68,12 +113,7 @@ def read_yaml(path: Path, error: type[AutowarmError]) -> dict[str, Any]:
     Raises:
         AutowarmError: of class `error`, naming the file and, for a syntax error, the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise error(f"{path}: there is no such file") from None
-    except (OSError, ValueError) as e:  # no text, or no path at all
-        raise error(f"{path}: cannot be read: {e}") from None
+    text = read_text(path, error, most=MOST_BYTES)
     return parse_yaml(text, source=str(path), error=error)
 
 

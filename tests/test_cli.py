@@ -300,7 +300,10 @@ def test_a_report_that_cannot_be_written_is_an_error_in_a_line(folder: Path, run
     (folder / "report.md").mkdir()
     status, _, err = run("report", folder)
     assert status == 1
-    _says(err, "^autowarm report: the report cannot be written to .*: Is a directory")
+    _says(
+        err,
+        "^autowarm report: the results cannot be written to .*: Is a directory. Every trial that finished ",
+    )
 
 
 def _tell(out: Path, record: TrialRecord) -> None:

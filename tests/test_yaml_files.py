@@ -235,6 +235,55 @@ def test_a_file_is_read(tmp_path: Path) -> None:
     assert read_yaml(tmp_path / "ä.yaml", SettingsError) == {"lr": 3e-4, "name": "größe"}
 
 
+def _laughs(levels: int) -> str:
+    lines = ["a0: &a0 [lol, lol]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, levels)]
+    return "\n".join(lines)
+
+
+def _merges(levels: int) -> str:
+    lines = ["a0: &a0 {k: 1}"]
+    lines += [f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}], k{i}: 1}}" for i in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("text", [_laughs(12), _merges(12), f"a: &a {'x' * 2000}\nb: [{', '.join(['*a'] * 600)}]"])
+def test_aliases_that_stand_for_too_much_are_refused_before_they_are_followed(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"line \d+: .* with its aliases written out, this has more than"):
+        parse(text)
+
+
+def test_a_few_aliases_are_fine() -> None:
+    assert parse(_laughs(3))["a2"][0][0] == ["lol", "lol"]
+    assert parse("a: &a {k: 1}\nb: {<<: *a, l: *a}")["b"] == {"k": 1, "l": {"k": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [*a]", "an alias within what it stands for"),
+        ("a: &a {b: *a}", "an alias within what it stands for"),
+        ('a: "\\ud800"', "half a character"),
+        (f"a: 0x{'f' * 5000}", "the number is too large"),
+        (f"a: {'9' * 4000}", "the number is too large"),
+        (f"a: {'[' * 50_000}", "invalid YAML"),
+        (f"a: {'{b: ' * 50_000}", "invalid YAML"),
+        ("- " * 50_000, "invalid YAML"),
+        ("a: !!python/object/apply:os.system [id]", "could not determine a constructor"),
+        ("a: !!python/name:os.system", "could not determine a constructor"),
+        ("a: 1\0", "invalid YAML"),
+    ],
+)
+def test_what_has_no_end_or_no_size_is_an_error_of_ours(text: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        parse(text)
+
+
+def test_a_mark_at_the_beginning_and_breaks_of_windows_are_fine(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_bytes("\ufefflr: 3e-4\r\nname: x\r\n".encode())
+    assert read_yaml(tmp_path / "a.yaml", SettingsError) == {"lr": 3e-4, "name": "x"}
+
+
 def test_keys_keep_their_order() -> None:
     assert to_yaml({"b": 1, "a": 2}) == "b: 1\na: 2\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import warnings
 from collections.abc import Mapping
@@ -114,10 +115,10 @@ class ScheduleLR(LRScheduler):
         """
         self.restored = True
         saved = _read_state(state_dict, groups=len(self.base_lrs))
-        schedule, total_steps, first_step, step = saved
+        schedule, total_steps, first_step, step, base_lrs = saved
         if (schedule, total_steps) == (self.schedule, self.total_steps):
             self._follow(schedule, total_steps=total_steps, first_step=first_step)
-            self.base_lrs = list(state_dict["base_lrs"])
+            self.base_lrs = list(base_lrs)
         elif self.on_resume is None:
             theirs = {**schedule.to_dict(), "total_steps": total_steps}
             ours = {**self.schedule.to_dict(), "total_steps": self.total_steps}
@@ -126,7 +127,7 @@ class ScheduleLR(LRScheduler):
             raise ScheduleError(f"the state to go on from was saved with another schedule ({changed}): {_CHOOSE}")
         elif self.on_resume == "continue":
             self._follow(schedule, total_steps=total_steps, first_step=first_step)
-            self.base_lrs = list(state_dict["base_lrs"])
+            self.base_lrs = list(base_lrs)
         elif self.on_resume == "restart":
             self._follow(self.schedule, total_steps=self.total_steps, first_step=step)
         self.go_to(step)
@@ -174,8 +175,8 @@ def is_ours(state_dict: Mapping[str, Any]) -> bool:
     return "autowarm" in state_dict
 
 
-def _read_state(state: Mapping[str, Any], *, groups: int) -> tuple[Schedule, int, int, int]:
-    """Return the schedule, total_steps, first_step and step of a saved state.
+def _read_state(state: Mapping[str, Any], *, groups: int) -> tuple[Schedule, int, int, int, list[float]]:
+    """Return the schedule, total_steps, first_step, step and base learning rates of a saved state.
 
     Raises:
         ScheduleError: it is another scheduler's, or comes from a newer version, or is damaged.
@@ -192,7 +193,9 @@ def _read_state(state: Mapping[str, Any], *, groups: int) -> tuple[Schedule, int
         numbers = [state["total_steps"], state.get("first_step", 0), state["last_epoch"]]
         total_steps, first_step, step = (operator.index(number) for number in numbers)
         base_lrs = [float(lr) for lr in state["base_lrs"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        if not (0 <= first_step <= step and all(math.isfinite(lr) and lr >= 0 for lr in base_lrs)):
+            raise ValueError(f"{first_step=}, last_epoch={step}, {base_lrs=}")  # noqa: TRY301 - damaged like the rest
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
         raise ScheduleError(
             f"the state of the schedule in the checkpoint is damaged: {type(e).__name__}: {e}"
         ) from None
@@ -201,7 +204,7 @@ def _read_state(state: Mapping[str, Any], *, groups: int) -> tuple[Schedule, int
             f"the checkpoint was saved with {len(base_lrs)} param groups, this optimizer has {groups}: "
             "build the optimizer as it was, or load only the weights"
         )
-    return schedule, total_steps, first_step, step
+    return schedule, total_steps, first_step, step, base_lrs
 
 
 def build_scheduler(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from autowarm.analysis.doubt import Bounds
-from autowarm.errors import RecordError
+from autowarm.errors import RecordError, StudyError
+from autowarm.files import replace
 from autowarm.record import TrialRecord, read_jsonl, write_jsonl
 from autowarm.report.contents import Contents, contents_of
 from autowarm.report.html_page import html_page
@@ -17,6 +19,7 @@ from autowarm.report.range_picture import draw_range_test
 from autowarm.report.sections import sections_of
 from autowarm.report.sections.cost import RANGE_PICTURE
 from autowarm.report.tables import to_csv
+from autowarm.settings import DATABASE
 
 RECORDS = "trials.jsonl"
 TABLE = "trials.csv"
@@ -34,10 +37,14 @@ def write_results(records: Iterable[TrialRecord], out: Path, *, name: str, bound
         out: the folder, made where it is missing.
         name: the title of the report.
         bounds: of the search, for the advice; see `autowarm.analysis.trust.doubts`.
+
+    Raises:
+        StudyError: the folder cannot be written, or is full; each file in it is whole then, the old or the new one.
     """
     records = list(records)
-    out.mkdir(parents=True, exist_ok=True)
-    write_jsonl(records, out / RECORDS)
+    with _writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write_jsonl(records, out / RECORDS)
     return write_report(records, out, name=name, bounds=bounds)
 
 
@@ -46,15 +53,18 @@ def write_report(records: Sequence[TrialRecord], out: Path, *, name: str, bounds
 
     That is `report.md`, `report.html` and `report.png`, and the records as `trials.csv` and `trials.parquet`. And
     `range_test.png`, where a range test found the range of `initial_lr`.
+
+    Raises:
+        StudyError: as of `write_results`.
     """
-    table = to_csv(records)
-    _replace(out / TABLE, table)
-    write_parquet(table, out / PARQUET)
-    contents = contents_of(records, name=name, bounds=bounds)
-    draw(records, out / PICTURE, answers=contents.answers)
-    if contents.range_found is not None:
-        draw_range_test(records, out / RANGE_PICTURE)
-    return write_contents(contents, out, picture=PICTURE)
+    with _writing(out):
+        _replace(out / TABLE, to_csv(records))
+        write_parquet(to_csv(records, for_spreadsheets=False), out / PARQUET)
+        contents = contents_of(records, name=name, bounds=bounds)
+        draw(records, out / PICTURE, answers=contents.answers)
+        if contents.range_found is not None:
+            draw_range_test(records, out / RANGE_PICTURE)
+        return write_contents(contents, out, picture=PICTURE)
 
 
 def write_contents(contents: Contents, out: Path, *, picture: str | None = None) -> str:
@@ -64,6 +74,9 @@ def write_contents(contents: Contents, out: Path, *, picture: str | None = None)
         contents: what the report says, of a study or of a table of runs.
         out: the folder.
         picture: the address of an image for `report.md`.
+
+    Raises:
+        OSError: the folder cannot be written, or is full.
     """
     sections = sections_of(contents)
     text = markdown(contents, picture=picture, sections=sections)
@@ -81,11 +94,29 @@ def read_results(out: Path) -> list[TrialRecord]:
     path = out / RECORDS
     if not path.is_file():
         raise RecordError(f"no {RECORDS} in {out}: is it the folder of a study? run `autowarm tune` first")
-    return read_jsonl(path)
+    try:
+        return read_jsonl(path)
+    except RecordError as e:
+        again = f"`autowarm report {out}`" if (out / DATABASE).is_file() else "`autowarm tune` with its study file"
+        raise RecordError(
+            f"{e}. The truth is in the study's database: {again} writes {RECORDS} anew. Without the database, remove "
+            "that line from the file"
+        ) from e
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Turn a folder that cannot be written into an error of ours."""
+    try:
+        yield
+    except OSError as e:
+        raise StudyError(
+            f"the results cannot be written to {out}: {e.strerror or e}. Every trial that finished is in the study's "
+            f"database: when the folder can be written, `autowarm report {out}` (with a database elsewhere, `autowarm "
+            "tune`) writes them"
+        ) from None
 
 
 def _replace(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
     # a traceback may hold what UTF-8 cannot: the lone surrogates of an odd file name
-    part.write_text(text, encoding="utf-8", errors="backslashreplace")
-    part.replace(path)
+    replace(path, text.encode("utf-8", "backslashreplace"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+from autowarm.files import replace
+
 # All other columns are numbers with a fraction.
 _WHOLE = (
     *("trial", "total_steps", "dataset_size", "batch_size", "seed", "steps", "val_batches"),
@@ -44,6 +46,6 @@ def write_parquet(table: str, path: Path) -> None:
         if name in _WHOLE:
             with contextlib.suppress(pa.ArrowInvalid):
                 read = read.set_column(place, name, read.column(place).cast(pa.int64()))
-    part = path.with_name(path.name + ".part")
-    parquet.write_table(read, part)
-    part.replace(path)
+    written = pa.BufferOutputStream()
+    parquet.write_table(read, written)
+    replace(path, written.getvalue().to_pybytes())

@@ -17,6 +17,7 @@ import numpy as np
 from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.best import Horizon, best_first, has_value, horizon_order, horizon_words
 from autowarm.errors import ScheduleError, SettingsError
+from autowarm.files import replace
 from autowarm.record import OUTCOMES, TrialRecord
 from autowarm.report.palette import colour
 
@@ -121,9 +122,7 @@ def save(figure: Figure, path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         raise SettingsError(f"a picture ends in {' or '.join(_SUFFIXES)}, got {path.name!r}")
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(picture_bytes(figure, suffix[1:]))
-    part.replace(path)
+    replace(path, picture_bytes(figure, suffix[1:]))
 
 
 def picture_bytes(figure: Figure, kind: str, *, dpi: float | None = None) -> bytes:

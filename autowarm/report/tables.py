@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from autowarm.schedule import OPTIONS
 if TYPE_CHECKING:
     import pandas as pd
 
+_BREAK = "\r\n"
 # What few records tell: columns only where one does, after the others.
 RARE: tuple[str, ...] = ("timescale", *OPTIONS, "target_steps")
 _OWN = tuple(name for name in DECAY_PARAMETERS if name not in RARE)
@@ -75,12 +75,31 @@ def to_frame(records: Iterable[TrialRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_columns(rows))
 
 
-def to_csv(records: Iterable[TrialRecord]) -> str:
-    """Return the same table as CSV text; floats in full, an empty field for what does not apply."""
+def to_csv(records: Iterable[TrialRecord], *, for_spreadsheets: bool = True) -> str:
+    """Return the same table as CSV text; floats in full, an empty field for what does not apply.
+
+    Args:
+        records: of one study.
+        for_spreadsheets: a word that a spreadsheet would take for a formula (it begins with =, +, -, @, a tab or a
+            break) has an apostrophe before it.
+    """
     # not by way of pandas: its import is a quarter of the time that `autowarm report` may take
-    text = io.StringIO()
+    text = _Lines()
     rows = [to_row(record) for record in records]
-    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n")
+    # by the name of both breaks: a cell that holds either is quoted then
+    writer = csv.DictWriter(text, _columns(rows), lineterminator=_BREAK)
     writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    writer.writerows({k: _no_formula(v) for k, v in row.items()} if for_spreadsheets else row for row in rows)
+    return "".join(text)
+
+
+class _Lines(list[str]):
+    """Takes what a writer writes, a row each time; rows end as all our files' lines do."""
+
+    def write(self, row: str) -> None:
+        self.append(row.removesuffix(_BREAK) + "\n")
+
+
+def _no_formula(cell: Any) -> Any:
+    # OWASP, CSV Injection
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell

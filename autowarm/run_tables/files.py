@@ -21,6 +21,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from autowarm.errors import RecordError
+from autowarm.files import lines_of, opened
 
 Cells: TypeAlias = "pa.Array | list[Any]"
 Batch: TypeAlias = dict[str, Cells]
@@ -59,6 +60,8 @@ def open_table(path: Path) -> Table:
     with named_errors(path):
         if path.is_dir():
             raise RecordError(f"{path}: is a folder: name a file in it ({', '.join(ENDINGS)})")
+        with opened(path):  # which a device or a pipe is not
+            pass
         if ending in (".csv", ".tsv"):
             return _Csv(path)
         if ending == ".parquet":
@@ -228,7 +231,7 @@ class _JsonLines:
         paths = [(name, name.split(".")) for name in dict.fromkeys(wanted)]
         rows: list[dict[str, Any]] = []
         with named_errors(self.path), _bytes(self.path) as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in lines_of(file, self.path, RecordError):
                 if not line.strip():
                     continue
                 rows.append(self._object(line, number))

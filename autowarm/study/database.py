@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
+from urllib.parse import quote
 
 import optuna
 import sqlalchemy
@@ -19,11 +20,14 @@ from autowarm.record import TrialRecord
 from autowarm.settings import DATABASE
 from autowarm.study.patience import PatientStorage, Waiting, away, said
 from autowarm.study.stored import records_of
+from autowarm.words import without_passwords
 
 Storage: TypeAlias = PatientStorage
 T = TypeVar("T")
 # A writer waits that long for another one before SQLite gives up.
 _BUSY_SECONDS = 60
+# In the names of a URL's parameters whose values are not shown; odbc_connect is a whole connection string.
+_SECRETS = ("pass", "pwd", "secret", "token", "odbc_connect")
 _NO_URL = "(not a database URL)"
 _UNREAD = "cannot be read (a password with :, /, @ or { in it must be percent-encoded)"
 # What a database that is open may still raise.
@@ -53,8 +57,8 @@ def database(url: str | None, out: Path | None, *, waiting: Waiting = _impatient
         StudyError: it cannot be opened or fails for another reason.
     """
     where = without_password(url) or str(_path(out))
-    storage = _open(url, where, out, waiting)
-    with _closing(storage, where):
+    storage = _open(url, where, out, lambda error, seconds: waiting(_hidden(error, url), seconds))
+    with _closing(storage, where, url):
         yield storage
 
 
@@ -72,7 +76,7 @@ def reader(out: Path) -> Iterator[RDBStorage | None]:
     path = out / DATABASE
     try:
         storage = RDBStorage(_sqlite_url(path, read_only=True), skip_table_creation=True)
-    except (*_FAILURES, RuntimeError) as e:
+    except Exception as e:  # noqa: BLE001 - Optuna checks nothing that it reads from its tables
         if not any(words in said(e) for words in _UNMADE):
             raise StudyError(f"the database {path} cannot be opened: {said(e)}") from None
         yield None
@@ -92,18 +96,18 @@ def existing(url: str) -> Iterator[RDBStorage | None]:
     where = without_password(url) or ""
     try:
         storage = RDBStorage(url, skip_table_creation=True)
-    except (*_FAILURES, ImportError, OSError, RuntimeError, ValueError, LookupError) as e:
+    except Exception as e:  # noqa: BLE001 - a driver raises what it likes
         if not any(words in said(e) for words in _UNMADE):
-            raise _unopened(e, where) from None
+            raise _unopened(e, where, url) from None
         yield None
         return
-    with _closing(storage, where):
+    with _closing(storage, where, url):
         yield storage
 
 
 @contextmanager
-def own_errors(where: str) -> Iterator[None]:
-    """Raise what a database raises as errors of ours, which name it by `where`.
+def own_errors(where: str, url: str | None = None) -> Iterator[None]:
+    """Raise what a database raises as errors of ours, which name it by `where` and hide the password in its URL.
 
     Raises:
         DatabaseError: it is away, and may come back.
@@ -112,13 +116,13 @@ def own_errors(where: str) -> Iterator[None]:
     try:
         yield
     except _FAILURES as e:
-        raise _kind(e)(f"the database {where} failed: {said(e)}") from None
+        raise _kind(e)(f"the database {where} failed: {_said(e, url)}") from None
 
 
 @contextmanager
-def _closing(storage: RDBStorage, where: str) -> Iterator[None]:
+def _closing(storage: RDBStorage, where: str, url: str | None = None) -> Iterator[None]:
     try:
-        with own_errors(where):
+        with own_errors(where, url):
             yield
     finally:
         storage.remove_session()
@@ -141,9 +145,14 @@ def read_records(out: Path) -> list[TrialRecord]:
     with quiet_optuna(), reader(out) as storage:
         if storage is None:
             return found
-        for summary in storage.get_all_studies():
-            trials = storage.get_all_trials(summary._study_id, deepcopy=False)  # noqa: SLF001 - Optuna names none
-            found += records_of(trials, where=f"study {summary.study_name!r}")
+        try:
+            for summary in storage.get_all_studies():
+                trials = storage.get_all_trials(summary._study_id, deepcopy=False)  # noqa: SLF001 - Optuna names none
+                found += records_of(trials, where=f"study {summary.study_name!r}")
+        except (StudyError, *_FAILURES):
+            raise
+        except Exception as e:  # noqa: BLE001 - Optuna checks nothing that it reads from its tables
+            raise StudyError(f"the database {out / DATABASE} is damaged: {type(e).__name__}: {said(e)}") from None
     return found
 
 
@@ -153,15 +162,14 @@ def _open(given: str | None, where: str, out: Path | None, waiting: Waiting) -> 
             return _patiently(lambda: _made(given, waiting))
         _patiently(lambda: _log_ahead(_path(out)))
         return _patiently(lambda: _made(_sqlite_url(_path(out)), waiting))
-    # RuntimeError: tables of another Optuna; ValueError, LookupError: no URL, and the message may hold the password
-    except (*_FAILURES, ImportError, OSError, RuntimeError, ValueError, LookupError) as e:
-        raise _unopened(e, where) from None
+    except Exception as e:  # noqa: BLE001 - a driver raises what it likes
+        raise _unopened(e, where, given) from None
 
 
-def _unopened(error: Exception, where: str) -> StudyError:
+def _unopened(error: Exception, where: str, url: str | None) -> StudyError:
     if isinstance(error, ValueError | LookupError) or where == _NO_URL:
         return StudyError(f"storage must be a database URL such as sqlite:///study.db, got one that {_UNREAD}")
-    return _kind(error)(f"the database {where} cannot be opened: {said(error)}")
+    return _kind(error)(f"the database {where} cannot be opened: {_said(error, url)}")
 
 
 def _sqlite_url(path: Path, *, read_only: bool = False) -> str:
@@ -205,13 +213,40 @@ def _patiently(make: Callable[[], T]) -> T:
         time.sleep(random.uniform(0.05, 0.2))
 
 
+def _said(error: Exception, url: str | None = None) -> str:
+    """Return the first line of what a database has said, which may repeat its password."""
+    return _hidden(said(error), url)
+
+
+def _hidden(text: str, url: str | None) -> str:
+    text = without_passwords(text)
+    for secret in _secrets(url):
+        text = text.replace(secret, "***")
+    return text
+
+
+def _secrets(url: str | None) -> list[str]:
+    """Return the secrets of a database URL, as they are and as the URL has them."""
+    if url is None:
+        return []
+    try:
+        parsed = sqlalchemy.engine.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        return []
+    found = [str(parsed.password or "")]
+    for name, value in parsed.query.items():
+        if any(word in name.lower() for word in _SECRETS):
+            found += [value] if isinstance(value, str) else value
+    return sorted({form for secret in found if secret for form in (secret, quote(secret, safe=""))}, key=len)[::-1]
+
+
 def without_password(url: str | None) -> str | None:
     """Return a database URL that may be shown."""
     if url is None:
         return None
     try:
         parsed = sqlalchemy.engine.make_url(url)
-        hidden = {name: "***" for name in parsed.query if "pass" in name.lower()}
+        hidden = {name: "***" for name in parsed.query if any(word in name.lower() for word in _SECRETS)}
         return parsed.update_query_dict(hidden).render_as_string(hide_password=True)
     except (sqlalchemy.exc.ArgumentError, ValueError):  # ValueError: a port that is no number
         return _NO_URL

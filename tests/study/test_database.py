@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import optuna
 import pytest
@@ -167,6 +168,31 @@ def test_a_password_is_never_shown(url: str, tmp_path: Path) -> None:
     assert "hunter2" not in str(raised.value)
     assert "hunter2" not in (without_password(url) or "")
     assert raised.value.__suppress_context__
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "p@hunter2/:"])
+@pytest.mark.parametrize("where", ["//me:{}@host/db", "//host/db?password={}", "//host/db?sslpassword={}&a=b"])
+def test_what_a_driver_says_is_shown_without_the_password(
+    secret: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"postgresql+x:{where.format(quote(secret, safe=''))}"
+
+    class TalkativeError(Exception):
+        pass
+
+    def made(_: str) -> None:
+        raise TalkativeError(f"no connection for {secret} or {quote(secret, safe='')} at {url}")
+
+    monkeypatch.setattr("autowarm.study.database._made", made)
+    with pytest.raises(StudyError, match="cannot be opened: no connection for") as raised, database(url, tmp_path):
+        pass
+    assert "hunter2" not in str(raised.value)
+
+    storage = optuna.storages.RDBStorage("sqlite://")
+    monkeypatch.setattr("autowarm.study.database._made", lambda _: storage)
+    with pytest.raises(StudyError, match="failed: lost") as raised, database(url, tmp_path):
+        raise optuna.exceptions.StorageInternalError(f"lost {secret}")
+    assert "hunter2" not in str(raised.value)
 
 
 def test_a_database_that_fails_later_is_an_error_in_a_sentence_without_its_password(tmp_path: Path) -> None:

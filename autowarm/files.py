@@ -1,0 +1,108 @@
+"""Reading and writing files that others may have had in their hands.
+
+What is read is a regular file of bounded size: a device or a pipe that somebody has put there would be read without an
+end. What is written replaces a file in one move, and a link that lies in its place is replaced, not followed.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from autowarm.errors import AutowarmError
+
+# A line of a file of records or runs, curves and all.
+LINE_BYTES = 64 << 20
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file to read its bytes.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+        ValueError: the path is none that a file can have.
+    """
+    with open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("it is no regular file")
+        yield file
+
+
+def _at_once(path: str, flags: int) -> int:
+    # a pipe that nobody writes to would keep us waiting
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_text(path: Path, error: type[AutowarmError], *, most: int) -> str:
+    """Read a UTF-8 file of at most so many bytes.
+
+    Args:
+        path: the file.
+        error: the class of the error to raise when it cannot be read.
+        most: bytes that it may have.
+
+    Raises:
+        AutowarmError: of class `error`, naming the file.
+    """
+    try:
+        with opened(path) as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise error(f"{path}: has more than {most:,} bytes: is it the file that was meant?")
+        return data.decode("utf-8")
+    except FileNotFoundError:
+        raise error(f"{path}: there is no such file") from None
+    except (OSError, ValueError) as e:  # no text, or no path at all
+        raise error(f"{path}: cannot be read: {e}") from None
+
+
+def lines_of(
+    file: IO[bytes], path: Path, error: type[AutowarmError], *, most: int = LINE_BYTES
+) -> Iterator[tuple[int, bytes]]:
+    """Yield (number, line) of an open file; numbers count from 1.
+
+    Raises:
+        AutowarmError: of class `error`: a line has more than `most` bytes.
+    """
+    number = 0
+    while line := file.readline(most + 1):
+        number += 1
+        if len(line) > most:
+            raise error(f"{path}, line {number}: has more than {most:,} bytes: is it the file that was meant?")
+        yield number, line
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file in one move, so that a reader never sees half of it and a failure leaves the old one.
+
+    Raises:
+        OSError: it cannot be written; nothing half-written is left then.
+    """
+    part = path.with_name(path.name + ".part")
+    # what a killed run has left, or a link that would lead the writing elsewhere
+    part.unlink(missing_ok=True)
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file that a user has named: like `replace`, but through a link, and into a device or a pipe.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        path.write_bytes(data)
+    else:
+        replace(path, data)
