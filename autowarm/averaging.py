@@ -43,11 +43,7 @@ class AveragedWeights:
     @torch.no_grad()
     def update(self, module: nn.Module, optimizer: Optimizer) -> None:
         """Take the weights after an optimizer step."""
-        if self._statistics is None:
-            self._statistics = _statistics(module)
-        # a lazy layer that nothing has run yet has no weights
-        trained = [p for group in optimizer.param_groups for p in group["params"] if not is_lazy(p)]
-        sources = trained + self._statistics
+        sources = self._sources_of(module, optimizer)
         if len(sources) != len(self._sources):
             # the first step, or weights that a job has begun to train since
             known = {id(source): average for source, average in zip(self._sources, self._averages, strict=True)}
@@ -55,6 +51,31 @@ class AveragedWeights:
         self._sources = sources
         now: list[Tensor] = [s.float() if s.dtype in _HALVES else s for s in sources]
         torch._foreach_lerp_(self._averages, now, self.weight)
+
+    @property
+    def averages(self) -> list[Tensor]:
+        """The averages, in the order of the weights and then of the statistics; empty before the first step."""
+        return self._averages
+
+    @torch.no_grad()
+    def restore(self, averages: list[Tensor], module: nn.Module, optimizer: Optimizer) -> None:
+        """Go on from what `averages` returned for the same weights; the tensors may be on any device.
+
+        Raises:
+            ValueError: they are averages of another number of weights.
+        """
+        if averages:
+            self._sources = self._sources_of(module, optimizer)
+            self._averages = [_start(source) for source in self._sources]
+            for average, saved in zip(self._averages, averages, strict=True):
+                average.copy_(saved)
+
+    def _sources_of(self, module: nn.Module, optimizer: Optimizer) -> list[Tensor]:
+        if self._statistics is None:
+            self._statistics = _statistics(module)
+        # a lazy layer that nothing has run yet has no weights
+        trained = [p for group in optimizer.param_groups for p in group["params"] if not is_lazy(p)]
+        return trained + self._statistics
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -31,7 +31,7 @@ scale .2, 14 of 60 went unseen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from autowarm.errors import SettingsError
@@ -92,6 +92,8 @@ class DivergenceGuard:
     'the training loss is nan at step 6'
     """
 
+    _STATE = ("_seen", "_mean_first", "_difference_sum", "_last", "_average", "_notice")
+
     def __init__(self, settings: GuardSettings | None = None) -> None:
         self._settings = settings if settings is not None else GuardSettings()
         self._seen = 0
@@ -105,6 +107,15 @@ class DivergenceGuard:
     def notice(self) -> str | None:
         """Why the rule is off and only losses that are not finite count; None while it is on."""
         return self._notice
+
+    def state(self) -> dict[str, float | str | None]:
+        """Return what it has seen so far, as plain data."""
+        return {name: getattr(self, name) for name in self._STATE}
+
+    def load_state(self, state: Mapping[str, float | str | None]) -> None:
+        """Go on from what `state` returned, of a guard with the same settings."""
+        for name in self._STATE:
+            setattr(self, name, state[name])
 
     def update(self, step: int, loss: float) -> str | None:
         """Take the training loss of one optimizer step, and say why the run has diverged (None: it has not).

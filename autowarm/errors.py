@@ -26,6 +26,10 @@ class RecordError(AutowarmError, ValueError):
     """A stored record cannot be read."""
 
 
+class CheckpointError(AutowarmError):
+    """The state of a training cannot be kept, or is not one that it can go on from."""
+
+
 class StudyError(AutowarmError):
     """A study cannot go on, or has no answer to give."""
 

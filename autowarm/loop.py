@@ -468,6 +468,7 @@ class HorizonLoop:
             audit_step=round(audit.share * self.info.total_steps) if audit is not None else None,
             audit_reason=audit.reason if audit is not None else None,
             target_steps=self.target_steps,
+            resumed=result.resumed,
         )
 
     def _watch_errors(self, record: TrialRecord) -> None:

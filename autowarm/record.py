@@ -17,12 +17,15 @@ from autowarm.values import MOST_WHOLE, is_number
 Outcome: TypeAlias = Literal["COMPLETE", "DIVERGED", "PRUNED", "FAILED"]
 Role: TypeAlias = Literal["search", "range_test", "baseline", "confirm"]
 Mode: TypeAlias = Literal["min", "max"]
+# How an interrupted training went on: as if undisturbed, bit for bit; or with its data in a new order.
+Resumed: TypeAlias = Literal["exact", "fresh data"]
 # (optimizer steps done, value) at growing steps
 Curve: TypeAlias = tuple[tuple[int, float], ...]
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 ROLES: tuple[str, ...] = get_args(Role)
 MODES: tuple[str, ...] = get_args(Mode)
+RESUMED: tuple[str, ...] = get_args(Resumed)
 
 # A validation batch costs a forward pass, a training step a forward and a backward: a third.
 VALIDATION_BATCH_COST = 1 / 3
@@ -40,6 +43,10 @@ def _is_word(x: Any) -> bool:
     return isinstance(x, str)
 
 
+def _is_resumed(x: Any) -> bool:
+    return x in RESUMED
+
+
 def _are_words(x: Any) -> bool:
     return isinstance(x, Mapping) and all(isinstance(word, str) for pair in x.items() for word in pair)
 
@@ -53,6 +60,7 @@ _KINDS: tuple[tuple[tuple[str, ...], bool, Callable[[Any], bool], str], ...] = (
     (("seconds",), False, is_number, "a number"),
     (("value",), True, is_number, "a number"),
     (("versions",), True, _are_words, "a mapping of words"),
+    (("resumed",), True, _is_resumed, f"one of {', '.join(RESUMED)}"),
 )
 
 
@@ -81,7 +89,9 @@ class TrialRecord:
         audit_step: where a trial would have been pruned that was finished all the same, as an audit of the pruner, and
             `audit_reason`, why; None for any other.
         target_steps: of a trial on a lower level of a ladder, the total_steps that it was run for; None: its own.
-        seconds: wall time of the trial.
+        resumed: how it went on where it was interrupted: `exact`, as if it had not been; `fresh data`, with the same
+            weights and everything else of the training, but its data in a new order. None: it ran in one go.
+        seconds: wall time of the trial; of one that went on from a checkpoint, up to that and since.
         error: traceback of a FAILED trial.
         versions: of the libraries that matter.
     """
@@ -112,6 +122,7 @@ class TrialRecord:
     audit_step: int | None = None
     audit_reason: str | None = None
     target_steps: int | None = None
+    resumed: Resumed | None = None
 
     @property
     def horizon(self) -> tuple[int, int | None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from autowarm.errors import JobError
-from autowarm.record import Curve, Outcome
+from autowarm.record import Curve, Outcome, Resumed
 from autowarm.schedule import Schedule
 from autowarm.yaml_files import read_yaml
 
@@ -88,6 +88,9 @@ class TrainingSpec:
         processes: of the training, on this machine; more than one is DDP, each with a share of the data.
         threads: CPU threads of each process.
         keep_callbacks: callbacks of the job that trials keep although they log, save or stop.
+        checkpoint: file in which this training keeps itself, removed when it has ended with a result. Where it exists,
+            the training goes on from it. A training of several processes keeps nothing and starts anew.
+        checkpoint_seconds: wall time between two writes of it, at least 0.
     """
 
     job: JobSpec
@@ -101,13 +104,16 @@ class TrainingSpec:
     processes: int = 1
     threads: int = 1
     keep_callbacks: KeepCallbacks = False
+    checkpoint: Path | None = None
+    checkpoint_seconds: float = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """How a training ended; the fields are those of `autowarm.record.TrialRecord`.
 
-    `outcome` None is a training that was told to stop before its end: no result.
+    `outcome` None is a training that was told to stop before its end: no result. `notices` say what its owner should
+    know of its checkpoint.
     """
 
     outcome: Outcome | None
@@ -121,6 +127,8 @@ class TrialResult:
     val_batches: int = 0
     seconds: float = 0.0
     error: str | None = None
+    resumed: Resumed | None = None
+    notices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +179,11 @@ class Link:
         """Tell where the training is; may be dropped."""
 
     def rung(self, step: int, value: float, ema: float | None = None) -> str | None:
-        """Report the metric, and that of the averaged weights, at a rung; returns a reason to prune, or None."""
+        """Report the metric, and that of the averaged weights, at a rung; returns a reason to prune, or None.
+
+        A training that goes on from a checkpoint first reports the rungs of its past again, in their order. What is
+        answered to those is not obeyed: the training has passed them, and the next rung asks again.
+        """
 
     def stopped(self) -> bool:
         """Tell whether the owner wants the training to end now."""

@@ -12,6 +12,8 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from autowarm.random_state import generators_of
+
 # What a module's attributes hold by other means: these are put back by their own rules, or never change.
 _STRUCTURE = frozenset({"_parameters", "_buffers", "_modules", "_trainer"})
 
@@ -35,7 +37,9 @@ def traceless(trainer: Trainer, module: LightningModule) -> Iterator[None]:
     progress = loop.batch_progress.state_dict()
     seen = dict(loop._seen_batches_per_dataloader)  # noqa: SLF001
     callbacks, loggers = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined] # set in the Trainer's connector
-    generators = [(generator, generator.get_state()) for generator in _generators(loop)]
+    combined = loop._combined_loader  # noqa: SLF001 - Lightning has no public name for it
+    loaders = combined.flattened if combined is not None else ()
+    generators = [(generator, generator.get_state()) for generator in generators_of(loaders)]
     state = _State(module)
     trainer.callbacks = []  # type: ignore[attr-defined]
     # a module that talks to its logger still finds one
@@ -53,18 +57,6 @@ def traceless(trainer: Trainer, module: LightningModule) -> Iterator[None]:
         loop.batch_progress.load_state_dict(progress)
         loop._seen_batches_per_dataloader.clear()  # noqa: SLF001
         loop._seen_batches_per_dataloader.update(seen)  # noqa: SLF001
-
-
-def _generators(loop: Any) -> list[torch.Generator]:
-    """Return the generators that the validation loaders draw from by themselves, each once."""
-    combined = loop._combined_loader  # noqa: SLF001 - Lightning has no public name for it
-    owners = [
-        owner
-        for loader in (combined.flattened if combined is not None else ())
-        for owner in (loader, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None))
-    ]
-    found = (getattr(owner, "generator", None) for owner in owners)
-    return list({id(generator): generator for generator in found if isinstance(generator, torch.Generator)}.values())
 
 
 class _State:

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -19,8 +20,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from autowarm.adapters.steering import Steering
-from autowarm.errors import AutowarmError, JobError
+from autowarm.checkpoint import remove_checkpoint
+from autowarm.errors import AutowarmError, CheckpointError, JobError
 from autowarm.job import Training, build, package_of, trainer_keywords
+from autowarm.keeping import OF_SEVERAL_PROCESSES, Keeper, anew, read_kept
 from autowarm.record import Outcome
 from autowarm.specs import Link, TrainingSpec, TrialResult
 from autowarm.subset import take_subset
@@ -40,18 +43,41 @@ def run_trial(spec: TrainingSpec, link: Link | None = None) -> TrialResult:
 
     Whatever the job raises before its last rung ends as a FAILED result with its traceback; nothing is raised.
 
+    A training with a `checkpoint` goes on from that file, where it is there, whole and the same training's; else it
+    starts anew and `notices` say why. The file is removed at the end, unless the training was told to stop: then it is
+    written once more before. What is restored, and when bit for bit, is in `autowarm.snapshot` and
+    `autowarm.data_position`.
+
     Args:
         spec: what to train; `total_steps` and `rungs` are given.
         link: who is told, and who may prune or stop it.
     """
     started = time.monotonic()
-    watcher = Watcher(spec, link or Link())
+    if spec.checkpoint is not None and spec.processes > 1:
+        result = run_trial(replace(spec, checkpoint=None), link)
+        return replace(result, notices=(OF_SEVERAL_PROCESSES, *result.notices))
+    kept, notice = read_kept(spec) if spec.checkpoint is not None else (None, None)
+    result = _run(spec, link or Link(), started, kept)
+    if kept is not None and result.resumed is None:
+        # it came to nothing before the training went on: a job that was edited has other weights, say
+        notice = anew(spec, CheckpointError(result.reason or "it could not be restored"))
+        result = _run(spec, link or Link(), started, None)
+    if spec.checkpoint is not None and result.outcome is not None:
+        remove_checkpoint(spec.checkpoint)
+    return replace(result, notices=(notice, *result.notices)) if notice is not None else result
+
+
+def _run(spec: TrainingSpec, link: Link, started: float, kept: dict[str, Any] | None) -> TrialResult:
+    """Run a trial from its start, or from what was kept of it; the result says whether it came to go on."""
+    watcher = Watcher(spec, link)
+    keeper = Keeper(spec, watcher, kept=kept, started=started) if spec.checkpoint is not None else None
+    callbacks: list[Callback] = [watcher] if keeper is None else [keeper, watcher]
     outcome: Outcome | None = "FAILED"
     reason: str | None = None
     error: str | None = None
     try:
         training = prepare(spec)
-        fit(training, spec, [watcher])
+        fit(training, spec, callbacks)
         outcome, reason = watcher.verdict()
     except Ended as e:
         outcome, reason = e.outcome, e.reason
@@ -72,8 +98,10 @@ def run_trial(spec: TrainingSpec, link: Link | None = None) -> TrialResult:
         grad_norms=tuple(watcher.grad_norms),
         steps=watcher.step,
         val_batches=watcher.val_batches,
-        seconds=time.monotonic() - started,
+        seconds=time.monotonic() - started + (keeper.seconds if keeper is not None else 0.0),
         error=error,
+        resumed=keeper.resumed if keeper is not None else None,
+        notices=tuple(keeper.notices) if keeper is not None else (),
     )
 
 

@@ -24,8 +24,12 @@ from autowarm.specs import Link, TrainingSpec
 
 # Points of the thinned training curve and gradient norm that a record keeps.
 CURVE_POINTS = 100
+# Why a training has ended that its owner told to.
+STOPPED = "told to stop"
 # How often a training tells where it is, at most.
 _PROGRESS_SECONDS = 0.2
+# What a watcher has seen that is plain numbers.
+_SEEN = ("step", "rungs", "ema_rungs", "train_curve", "grad_norms", "val_batches", "_losses")
 
 
 class Ended(Exception):  # noqa: N818 - an ending, not an error
@@ -52,6 +56,7 @@ class Watcher(Callback):
         train_curve: (step, mean training loss since the point before).
         grad_norms: (step, L2 norm of all gradients before clipping).
         val_batches: validation batches done, those with the averaged weights included.
+        stops_later: where the owner says stop, somebody else ends the training after the step, and `told_to_stop`.
     """
 
     def __init__(self, spec: TrainingSpec, link: Link) -> None:
@@ -68,6 +73,8 @@ class Watcher(Callback):
         self.train_curve: list[tuple[int, float]] = []
         self.grad_norms: list[tuple[int, float]] = []
         self.val_batches = 0
+        self.stops_later = False
+        self.told_to_stop = False
         points = min(CURVE_POINTS, spec.total_steps)
         self._curve_steps = {round(i * spec.total_steps / points) for i in range(1, points + 1)}
         self._rungs_left = list(reversed(spec.rungs))
@@ -156,6 +163,34 @@ class Watcher(Callback):
             return "DIVERGED", f"{self.monitor} is {self.rungs[-1][1]} at the end"
         return "COMPLETE", None
 
+    def state(self) -> dict[str, Any]:
+        """Return what it has seen, between two steps; the averages of the weights are the ones it goes on with."""
+        return {
+            **{name: getattr(self, name) for name in _SEEN},
+            "guard": self.guard.state(),
+            "averages": self._averaged.averages if self._averaged is not None else None,
+        }
+
+    def load_state(self, state: Mapping[str, Any], trainer: Trainer) -> None:
+        """Go on from what `state` returned, and report its rungs again: another owner has not heard of them.
+
+        Args:
+            state: of a watcher of the same spec.
+            trainer: restored to the same step.
+        """
+        for name in _SEEN:
+            value = state[name]
+            setattr(self, name, list(value) if isinstance(value, list) else value)
+        self.guard.load_state(state["guard"])
+        self._rungs_left = [rung for rung in reversed(self.spec.rungs) if rung > self.step]
+        if state["averages"] is None:
+            self._averaged = None
+        elif self._averaged is not None:
+            self._averaged.restore(state["averages"], trainer.lightning_module, trainer.optimizers[0])
+        emas = dict(self.ema_rungs)
+        for step, value in self.rungs:
+            self.link.rung(step, value, emas.get(step))
+
     def _watch_losses(self, trainer: Trainer) -> None:
         known = bool(self._micro_losses)
         loss = statistics.fmean(self._micro_losses) if known else 0.0
@@ -164,7 +199,9 @@ class Watcher(Callback):
         disturbed = self._steering.disturbed if self._steering is not None else None
         loss, stopped, share, wrong = means(trainer, loss, self.link.stopped(), known, disturbed is not None)
         if stopped:
-            raise Ended(None, "told to stop")
+            self.told_to_stop = True
+            if not self.stops_later:
+                raise Ended(None, STOPPED)
         if wrong:
             raise JobError(disturbed or "another process of the training used a learning rate of its own")
         if not share:

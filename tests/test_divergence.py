@@ -33,6 +33,26 @@ def noise(rng: np.random.Generator, scale: float, n: int) -> Losses:
     return np.exp(rng.normal(0.0, scale, n) - scale**2 / 2)
 
 
+@pytest.mark.parametrize("cut", [1, 3, 5, 30, 59, 62])
+def test_a_guard_that_goes_on_from_its_state_stops_where_the_first_one_does(cut: int) -> None:
+    losses = [*noise(np.random.default_rng(0), 0.2, 60).tolist(), *[2.5] * 40]
+    before, after = DivergenceGuard(), DivergenceGuard()
+    for step, loss in enumerate(losses[:cut]):
+        assert before.update(step, loss) is None
+    after.load_state(before.state())
+    rest = [after.update(step, loss) for step, loss in enumerate(losses[cut:], start=cut)]
+    stopped = next(step for step, reason in enumerate(rest, start=cut) if reason)
+    assert stopped == stopped_at(losses)
+    assert stopped == 63
+
+
+def test_a_guard_that_was_off_stays_off() -> None:
+    before, after = DivergenceGuard(), DivergenceGuard()
+    before.update(0, -1.0)
+    after.load_state(before.state())
+    assert after.notice == before.notice is not None
+
+
 # --- healthy ------------------------------------------------------------------------------------------------
 
 

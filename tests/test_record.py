@@ -40,6 +40,7 @@ FULL: Mapping[str, Any] = {
     "audit_step": 50,
     "audit_reason": "it was behind",
     "target_steps": 800,
+    "resumed": "exact",
     "train_curve": ((10, 1.5), (20, 1.25)),
     "grad_norms": ((10, 2.0),),
     "steps": 100,
@@ -150,6 +151,7 @@ def test_unknown_keys_are_left_alone_and_curves_may_be_absent() -> None:
         (plain(reason=3), "not a trial record: reason must be a word, got 3"),
         (plain(value="low"), "not a trial record: value must be a number, got 'low'"),
         (plain(seconds=None), "not a trial record: seconds must be a number, got None"),
+        (plain(resumed="partly"), "not a trial record: resumed must be one of exact, fresh data, got 'partly'"),
         (plain(versions=[1]), "not a trial record: versions must be a mapping of words, got [1]"),
     ],
 )
@@ -247,7 +249,7 @@ def test_outcomes_and_roles_are_those_of_the_vocabulary() -> None:
 
 def test_a_record_from_before_the_averaged_weights_loads_and_is_written_as_it_was(make_record: MakeRecord) -> None:
     data = make_record().to_dict()
-    assert not {"ema_rungs", "audit_step", "audit_reason"} & set(data)
+    assert not {"ema_rungs", "audit_step", "audit_reason", "resumed"} & set(data)
     record = TrialRecord.from_dict(data)
     assert (record.ema_rungs, record.audit_step, record.audit_reason) == ((), None, None)
     assert record.to_dict() == data
