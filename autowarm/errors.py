@@ -22,6 +22,10 @@ class JobError(AutowarmError):
     """The training job cannot be built, or cannot be tuned as it is."""
 
 
+class OutOfMemoryError(JobError):
+    """The training job ran out of memory."""
+
+
 class RecordError(AutowarmError, ValueError):
     """A stored record cannot be read."""
 

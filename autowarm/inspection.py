@@ -7,6 +7,7 @@ import time
 import warnings
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim import Optimizer
 
@@ -15,6 +16,7 @@ from autowarm.adapters.takeover import steps_by_itself, the_optimizer
 from autowarm.adapters.torch import ScheduleLR
 from autowarm.errors import JobError
 from autowarm.job import NEVER, Training, trainer_keywords
+from autowarm.smaller_batches import loader_batch_size
 from autowarm.specs import JobInfo, TrainingSpec
 from autowarm.trial import fit, prepare
 from autowarm.watcher import Ended, limit_epochs, means, metric, validates
@@ -123,13 +125,15 @@ class _Inspector(Callback):
             epochs = epochs_for(trainer, min(self.total_steps, _LONGEST_SIMULATION)) or 0
             self._epoch_ends = {steps_in(trainer, epoch): epoch for epoch in range(1, epochs + 1)}
         loader = trainer.train_dataloader
-        batch_size = getattr(loader, "batch_size", None)
+        batch_size = loader_batch_size(loader)
         self.length = _length(getattr(loader, "dataset", None))
         defaults = self._optimizer.defaults
         self._facts = {
             "dataset_size": self.spec.dataset_size or self.length,
             "batch_size": batch_size and batch_size * trainer.accumulate_grad_batches * trainer.world_size,
+            "loader_batch_size": batch_size and batch_size * self.spec.split_batches,
             "processes": trainer.world_size,
+            "gpus": torch.cuda.device_count() if trainer.strategy.root_device.type == "cuda" else 0,
             "steps_per_epoch": per_epoch,
             "accelerator": trainer.strategy.root_device.type,
             "beta2": float(defaults["betas"][1]) if "betas" in defaults else None,

@@ -54,7 +54,7 @@ def _are_words(x: Any) -> bool:
 # (fields, whether they may be None, what they must be, the same in words)
 _KINDS: tuple[tuple[tuple[str, ...], bool, Callable[[Any], bool], str], ...] = (
     (("trial", "total_steps", "seed", "steps", "val_batches"), False, _is_whole, "a whole number"),
-    (("dataset_size", "batch_size", "audit_step", "target_steps"), True, _is_whole, "a whole number"),
+    (("dataset_size", "batch_size", "audit_step", "target_steps", "split_batches"), True, _is_whole, "a whole number"),
     (("study", "label", "monitor"), False, _is_word, "a word"),
     (("reason", "error", "audit_reason"), True, _is_word, "a word"),
     (("seconds",), False, is_number, "a number"),
@@ -91,6 +91,8 @@ class TrialRecord:
         target_steps: of a trial on a lower level of a ladder, the total_steps that it was run for; None: its own.
         resumed: how it went on where it was interrupted: `exact`, as if it had not been; `fresh data`, with the same
             weights and everything else of the training, but its data in a new order. None: it ran in one go.
+        split_batches: parts that each training batch was cut into, with as much more accumulation, because whole ones
+            did not fit into memory; None: none.
         seconds: wall time of the trial; of one that went on from a checkpoint, up to that and since.
         error: traceback of a FAILED trial.
         versions: of the libraries that matter.
@@ -123,6 +125,7 @@ class TrialRecord:
     audit_reason: str | None = None
     target_steps: int | None = None
     resumed: Resumed | None = None
+    split_batches: int | None = None
 
     @property
     def horizon(self) -> tuple[int, int | None]:
@@ -149,6 +152,8 @@ class TrialRecord:
             data[name] = [[int(s), float(v) if math.isfinite(v) else None] for s, v in data[name]]
         if not self.ema_rungs:
             del data["ema_rungs"]
+        if self.split_batches == 1:
+            del data["split_batches"]
         if self.value is not None:
             data["value"] = float(self.value) if math.isfinite(self.value) else None
         return data

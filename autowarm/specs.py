@@ -91,6 +91,10 @@ class TrainingSpec:
         checkpoint: file in which this training keeps itself, removed when it has ended with a result. Where it exists,
             the training goes on from it. A training of several processes keeps nothing and starts anew.
         checkpoint_seconds: wall time between two writes of it, at least 0.
+        split_batches: parts that each training batch is cut into, to save memory; `accumulate_grad_batches` grows by as
+            much, so that a step sees the same examples.
+        devices: GPUs that the training sees, as `CUDA_VISIBLE_DEVICES` names them; None: those of its owner.
+        gpu_memory_share: of its GPU's memory that the training may take, in (0, 1]; None: all.
     """
 
     job: JobSpec
@@ -106,14 +110,17 @@ class TrainingSpec:
     keep_callbacks: KeepCallbacks = False
     checkpoint: Path | None = None
     checkpoint_seconds: float = 600.0
+    split_batches: int = 1
+    devices: tuple[str, ...] | None = None
+    gpu_memory_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """How a training ended; the fields are those of `autowarm.record.TrialRecord`.
+    """How a training ended; the fields are those of `autowarm.record.TrialRecord`, but for `out_of_memory`.
 
-    `outcome` None is a training that was told to stop before its end: no result. `notices` say what its owner should
-    know of its checkpoint.
+    `outcome` None is a training that was told to stop before its end: no result. `out_of_memory` tells why it FAILED,
+    and `notices` say what its owner should know of its checkpoint.
     """
 
     outcome: Outcome | None
@@ -129,6 +136,7 @@ class TrialResult:
     error: str | None = None
     resumed: Resumed | None = None
     notices: tuple[str, ...] = ()
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +147,7 @@ class JobInfo:
         total_steps: optimizer steps of the run.
         dataset_size: training examples: as many as were asked for, or as the data has; None where it has no length.
         batch_size: training examples an optimizer step uses; None where unknown.
+        loader_batch_size: training examples in a batch, of which a step may accumulate several; None where unknown.
         steps_per_epoch: optimizer steps in an epoch; None where the data has no length.
         val_batches: validation batches of one validation.
         step_seconds: wall time of a training step, and `validation_seconds`, of one validation.
@@ -151,6 +160,7 @@ class JobInfo:
         accelerator: `cpu`, `cuda`, ...
         notices: what a user should know about how the trials differ from the job.
         processes: that one training runs in.
+        gpus: that a training on CUDA sees; 0 on anything else.
         seen_lrs: learning rates of the first param group in the steps looked at.
     """
 
@@ -170,6 +180,8 @@ class JobInfo:
     notices: tuple[str, ...] = ()
     processes: int = 1
     seen_lrs: tuple[float, ...] = ()
+    loader_batch_size: int | None = None
+    gpus: int = 0
 
 
 class Link:

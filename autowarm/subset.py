@@ -8,7 +8,7 @@ from autowarm.errors import JobError
 from autowarm.job import Training
 
 if TYPE_CHECKING:
-    from torch.utils.data import DataLoader
+    from torch.utils.data import DataLoader, Dataset
 
 # The examples of a subset are drawn with this seed, whatever the trial's: the same size is the same examples.
 SUBSET_SEED = 0
@@ -67,20 +67,27 @@ def _subset_loader(loader: Any, dataset_size: int) -> DataLoader[Any]:
     order = torch.randperm(size, generator=torch.Generator().manual_seed(SUBSET_SEED))
     # sorted, so that a loader that does not shuffle keeps the order of its data
     indices = sorted(order[:dataset_size].tolist())
-    workers = {
-        name: getattr(loader, name) for name in ("prefetch_factor", "persistent_workers") if loader.num_workers > 0
-    }
-    return DataLoader(
+    return loader_like(
+        loader,
         Subset(loader.dataset, indices),
         batch_size=loader.batch_size,
         shuffle=isinstance(loader.sampler, RandomSampler),
         drop_last=loader.drop_last,
-        num_workers=loader.num_workers,
-        collate_fn=loader.collate_fn,
-        pin_memory=loader.pin_memory,
-        timeout=loader.timeout,
-        worker_init_fn=loader.worker_init_fn,
-        multiprocessing_context=loader.multiprocessing_context,
-        generator=loader.generator,
-        **workers,
     )
+
+
+def loader_like(loader: DataLoader[Any], dataset: Dataset[Any], **batches: Any) -> DataLoader[Any]:
+    """Return a plain DataLoader that loads as another does.
+
+    Args:
+        loader: the other.
+        dataset: what it loads from.
+        batches: keywords that say how examples are drawn and put into batches.
+    """
+    from torch.utils.data import DataLoader
+
+    names = ["num_workers", "collate_fn", "pin_memory", "timeout", "worker_init_fn", "multiprocessing_context"]
+    # torch refuses the first two without workers, and has the last one from 2.7 on
+    names += ["prefetch_factor", "persistent_workers"] if loader.num_workers > 0 else []
+    names += ["in_order"] if hasattr(loader, "in_order") else []
+    return DataLoader(dataset, generator=loader.generator, **{n: getattr(loader, n) for n in names}, **batches)

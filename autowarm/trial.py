@@ -24,7 +24,9 @@ from autowarm.checkpoint import remove_checkpoint
 from autowarm.errors import AutowarmError, CheckpointError, JobError
 from autowarm.job import Training, build, package_of, trainer_keywords
 from autowarm.keeping import OF_SEVERAL_PROCESSES, Keeper, anew, read_kept
+from autowarm.memory import is_out_of_memory, out_of_memory_reason
 from autowarm.record import Outcome
+from autowarm.smaller_batches import split_batches
 from autowarm.specs import Link, TrainingSpec, TrialResult
 from autowarm.subset import take_subset
 from autowarm.watcher import Ended, Watcher
@@ -75,6 +77,7 @@ def _run(spec: TrainingSpec, link: Link, started: float, kept: dict[str, Any] | 
     outcome: Outcome | None = "FAILED"
     reason: str | None = None
     error: str | None = None
+    no_memory = False
     try:
         training = prepare(spec)
         fit(training, spec, callbacks)
@@ -87,7 +90,9 @@ def _run(spec: TrainingSpec, link: Link, started: float, kept: dict[str, Any] | 
         # what a job does after its last step (reading the checkpoint that trials leave out) is not its schedule's fault
         outcome, reason = watcher.verdict()
         if outcome == "FAILED":
-            reason, error = _last_line(e), traceback.format_exc()
+            no_memory = is_out_of_memory(e)
+            reason = out_of_memory_reason(spec.split_batches) if no_memory else _last_line(e)
+            error = traceback.format_exc()
     return TrialResult(
         outcome=outcome,
         value=watcher.rungs[-1][1] if outcome == "COMPLETE" else None,
@@ -102,15 +107,21 @@ def _run(spec: TrainingSpec, link: Link, started: float, kept: dict[str, Any] | 
         error=error,
         resumed=keeper.resumed if keeper is not None else None,
         notices=tuple(keeper.notices) if keeper is not None else (),
+        out_of_memory=no_memory,
     )
 
 
 def prepare(spec: TrainingSpec) -> Training:
-    """Build the spec's training, on its share of the data, with its number of threads."""
+    """Build the spec's training, on its share of the data, with its number of threads and its share of a GPU."""
     torch.set_num_threads(spec.threads)
+    if spec.gpu_memory_share is not None and torch.cuda.is_available():
+        # trials that share a GPU must not take each other's memory: who does not fit fails, whoever else runs
+        torch.cuda.set_per_process_memory_fraction(spec.gpu_memory_share)
     training = build(spec.job, seed=spec.seed, dataset_size=spec.dataset_size)
     if spec.dataset_size is not None and spec.job.dataset_size_arg is None:
         take_subset(training, spec.dataset_size)
+    if spec.split_batches > 1:
+        split_batches(training, spec.split_batches, processes=spec.processes)
     return training
 
 
@@ -132,6 +143,8 @@ def fit(
     # a schedule that the job brings itself is what is searched; a look and a baseline are at the job as it is
     theirs = [c for c in keywords["callbacks"] if spec.schedule is None or not isinstance(c, Steering)]
     keywords["callbacks"] = [*theirs, *callbacks]
+    if spec.devices is not None:
+        keywords["devices"] = _count_of(keywords["devices"])
     keywords |= limits or {"max_steps": spec.total_steps, "max_epochs": -1}
     with tempfile.TemporaryDirectory(prefix="autowarm-") as folder:
         trainer_class = _trainer_class(training.module)
@@ -140,6 +153,13 @@ def fit(
         loop = trainer.fit_loop.epoch_loop.val_loop
         loop.run = _isolated(loop.run)  # type: ignore[method-assign]
         trainer.fit(cast("LightningModule", training.module), **training.fit_arguments)
+
+
+def _count_of(devices: Any) -> Any:
+    """Return how many GPUs a job asks for where it names which: their owner says which, and they count from 0 here."""
+    if isinstance(devices, str) and "," in devices:
+        devices = [name for name in devices.split(",") if name.strip()]
+    return len(devices) if isinstance(devices, list | tuple) else devices
 
 
 def _check_processes(trainer: Trainer, spec: TrainingSpec) -> None:

@@ -20,6 +20,7 @@ from autowarm.divergence import DivergenceGuard
 from autowarm.errors import JobError
 from autowarm.job import NEVER
 from autowarm.record import Outcome
+from autowarm.smaller_batches import part_weight
 from autowarm.specs import Link, TrainingSpec
 
 # Points of the thinned training curve and gradient norm that a record keeps.
@@ -80,6 +81,7 @@ class Watcher(Callback):
         self._rungs_left = list(reversed(spec.rungs))
         self._averaged = AveragedWeights(spec.total_steps) if spec.ema_rungs else None
         self._micro_losses: list[float] = []
+        self._micro_weights: list[float] = []
         self._losses: list[float] = []
         self._told = 0.0
         self._due = False
@@ -94,11 +96,22 @@ class Watcher(Callback):
         """Put the trial's schedule in the place of the job's."""
         if self._steering is not None:
             self._steering.on_fit_start(trainer, pl_module)
-        self._plateaus = [c for c in trainer.strategy.lr_scheduler_configs if c.reduce_on_plateau]
+        configs = trainer.strategy.lr_scheduler_configs
+        if self.spec.split_batches > 1 and any(c.interval == "step" and c.frequency != 1 for c in configs):
+            # Lightning counts the frequency in batches, which are parts here
+            raise JobError("the job's own scheduler has a frequency in batches, which cannot be split to save memory")
+        self._plateaus = [c for c in configs if c.reduce_on_plateau]
         if not (averageable(trainer) and trainer.enable_validation):
             self._averaged = None
         loop = trainer.fit_loop.epoch_loop.val_loop
         loop.run = partial(self._validate, trainer, loop.run)  # type: ignore[method-assign]
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
+        """Let each example of an incomplete batch that was split count as it would in the whole one."""
+        if self.spec.split_batches > 1 and loss.requires_grad:
+            weight = self._weight(trainer, trainer.fit_loop.epoch_loop.batch_idx)
+            if weight != 1.0:
+                loss.register_hook(lambda gradient: gradient * weight)  # type: ignore[no-untyped-call]
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Keep the gradient norm of the steps that the curve keeps."""
@@ -125,6 +138,7 @@ class Watcher(Callback):
         if loss is not None:
             # Lightning has divided the loss by the number of batches it accumulates
             self._micro_losses.append(loss * trainer.accumulate_grad_batches)
+            self._micro_weights.append(self._weight(trainer, batch_idx))
         if trainer.global_step == self.step:
             return
         self.step = trainer.global_step
@@ -191,10 +205,14 @@ class Watcher(Callback):
         for step, value in self.rungs:
             self.link.rung(step, value, emas.get(step))
 
+    def _weight(self, trainer: Trainer, batch_idx: int) -> float:
+        return part_weight(trainer.train_dataloader, batch_idx) if self.spec.split_batches > 1 else 1.0
+
     def _watch_losses(self, trainer: Trainer) -> None:
         known = bool(self._micro_losses)
-        loss = statistics.fmean(self._micro_losses) if known else 0.0
+        loss = statistics.fmean(self._micro_losses, self._micro_weights) if known else 0.0
         self._micro_losses.clear()
+        self._micro_weights.clear()
         # every process of a training must end at the same step, or the others wait for it forever
         disturbed = self._steering.disturbed if self._steering is not None else None
         loss, stopped, share, wrong = means(trainer, loss, self.link.stopped(), known, disturbed is not None)

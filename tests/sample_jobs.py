@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -321,3 +322,52 @@ def scored() -> Training:
 def warmed_up(warmup_steps: int = 64) -> Training:
     schedule = Schedule(initial_lr=0.05, warmup_steps=warmup_steps, decay="linear")
     return build(module=WarmupModule(nn.Linear(4, 1), nn.functional.mse_loss, schedule, optimizer=torch.optim.SGD))
+
+
+class Signed(TensorDataset):
+    """The same 64 examples; each process that loads one leaves a file named by its id in a folder.
+
+    Args:
+        folder: where.
+        stuck: loading an example of the second half takes an hour; a file `stuck` says that it has begun.
+    """
+
+    def __init__(self, folder: str, *, stuck: bool) -> None:
+        super().__init__(*dataset().tensors)
+        self.folder = folder
+        self.stuck = stuck
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        Path(self.folder, str(os.getpid())).touch()
+        if self.stuck and index >= EXAMPLES // 2:
+            Path(self.folder, "stuck").touch()
+            time.sleep(3600)
+        return tuple(tensor[index] for tensor in self.tensors)
+
+
+def with_workers(folder: str, *, stuck: bool = False, killed: bool = False) -> Training:
+    """A job whose data is loaded by two processes."""
+    data = DataLoader(Signed(folder, stuck=stuck), batch_size=BATCH_SIZE, num_workers=2, persistent_workers=True)
+    module = Killed() if killed else Regression()
+    return Training(module=module, data=data, val_data=loader(shuffle=False), trainer={"accelerator": "cpu"})
+
+
+class NoMemory(Regression):
+    """Has memory for batches of 2 examples."""
+
+    def training_step(self, batch: Batch) -> Tensor:
+        if len(batch[0]) > 2:
+            # as torch does where the GPU has no room
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has 3 bytes free")
+        return super().training_step(batch)
+
+
+def no_memory() -> Training:
+    return build(module=NoMemory())
+
+
+def sees(file: str) -> Training:
+    """A job that writes down which GPUs it sees."""
+    with open(file, "a", encoding="utf-8") as out:  # noqa: PTH123
+        out.write(f"{os.environ.get('CUDA_VISIBLE_DEVICES')}\n")
+    return build()

@@ -41,6 +41,7 @@ FULL: Mapping[str, Any] = {
     "audit_reason": "it was behind",
     "target_steps": 800,
     "resumed": "exact",
+    "split_batches": 4,
     "train_curve": ((10, 1.5), (20, 1.25)),
     "grad_norms": ((10, 2.0),),
     "steps": 100,
@@ -73,6 +74,12 @@ def test_the_full_record_has_every_field() -> None:
 def test_to_dict_then_json_then_from_dict_is_the_identity(values: Mapping[str, Any]) -> None:
     record = TrialRecord(**values)
     assert TrialRecord.from_dict(json.loads(json.dumps(record.to_dict(), allow_nan=False))) == record
+
+
+def test_whole_batches_are_not_written() -> None:
+    assert TrialRecord(**FULL).to_dict()["split_batches"] == 4
+    for whole in (1, None):
+        assert "split_batches" not in TrialRecord(**{**FULL, "split_batches": whole}).to_dict()
 
 
 def test_writing_then_reading_is_the_identity(tmp_path: Path) -> None:

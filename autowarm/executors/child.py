@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import queue
 import signal
@@ -11,11 +12,12 @@ import threading
 import time
 import traceback
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NoReturn
 
 import cloudpickle
 
 from autowarm.errors import AutowarmError
+from autowarm.gpus import visible
 from autowarm.specs import Link
 
 # Exit status of a training whose owner has gone.
@@ -32,6 +34,8 @@ class PipeLink(Link):
         self._answers: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._reported = False
+        # workers of the job's loaders would hold the pipe open after this process has died, and its owner wait for them
+        os.register_at_fork(after_in_child=connection.close)
         threading.Thread(target=self._listen, name="autowarm-link", daemon=True).start()
 
     def _listen(self) -> None:
@@ -44,7 +48,7 @@ class PipeLink(Link):
                 if self._reported:
                     time.sleep(_EXIT_SECONDS)
                 # nobody is left to report to, and nobody would end this process
-                os._exit(ORPHANED)
+                end_group()
             if kind == "stop":
                 self._stopped.set()
                 self._answers.put(None)
@@ -57,7 +61,7 @@ class PipeLink(Link):
         try:
             self._connection.send((kind, *payload))
         except OSError:
-            os._exit(ORPHANED)
+            end_group()
 
     def progress(self, step: int, loss: float) -> None:
         """Tell where the training is."""
@@ -71,6 +75,36 @@ class PipeLink(Link):
     def stopped(self) -> bool:
         """Tell whether the owner wants the training to end now."""
         return self._stopped.is_set()
+
+
+def end_group() -> NoReturn:
+    """End this process at once, with what it has started, such as the workers of its loaders."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)
+    os._exit(ORPHANED)
+
+
+def forked(
+    connection: Connection, payload: bytes, log: str, *, devices: tuple[str, ...] | None, start_method: str | None
+) -> None:
+    """Run one task, as `main` does, in a process that multiprocessing's forkserver has forked.
+
+    Args:
+        connection: the pipe to the owner.
+        payload: as for `main`.
+        log: as for `main`.
+        devices: GPUs that the task sees; None: those of this process. Beside the payload, as what that imports may
+            ask CUDA at once.
+        start_method: of the processes that the job starts, as set in the owner; None: Python's default.
+    """
+    # a group of its own: Ctrl-C is the owner's, and a kill ends the workers of the job's loaders, too
+    os.setsid()
+    if devices is not None:
+        os.environ.update(visible(devices))
+    # multiprocessing has set this process' own way: loaders would start a forkserver to fork their workers from, which
+    # imports all anew, takes no lambdas, and outlives a killed training
+    multiprocessing.set_start_method(start_method, force=True)
+    main(connection, payload, log)
 
 
 def main(connection: Connection, payload: bytes, log: str) -> None:
@@ -104,22 +138,28 @@ def perform(payload: bytes, link: Link) -> tuple[Any, ...]:
     """Run one task and return the message that says how it ended.
 
     Returns:
-        ("done", result); ("processes", n) where the job needs n of them; or ("error", line, traceback or None).
+        ("done", result); ("processes", n) where the job needs n of them; or ("error", line, traceback or None, whether
+        memory ran out).
     """
     # here, in the child: the owner's process stays light
     from autowarm.inspection import inspect_job
+    from autowarm.memory import is_out_of_memory, out_of_memory_reason
     from autowarm.trial import SeveralProcesses, run_trial
 
+    parts = 1
     try:
         task, spec = cloudpickle.loads(payload)
+        parts = spec.split_batches
         return "done", inspect_job(spec) if task == "inspect" else run_trial(spec, link)
     except SeveralProcesses as e:
         return "processes", e.count
     except AutowarmError as e:
-        return "error", str(e), None
+        return "error", str(e), None, False
     except Exception as e:  # noqa: BLE001 - whatever a job raises is told to the owner
+        if is_out_of_memory(e):
+            return "error", out_of_memory_reason(parts), traceback.format_exc(), True
         lines = str(e).strip().splitlines()
-        return "error", f"{type(e).__name__}: {lines[0] if lines else ''}", traceback.format_exc()
+        return "error", f"{type(e).__name__}: {lines[0] if lines else ''}", traceback.format_exc(), False
 
 
 def _redirect(log: str) -> None:

@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from autowarm.executors import child
+from autowarm.gpus import visible
 from autowarm.specs import Link
 
 # Carries what the command works on; its arguments belong to Lightning, which repeats them.
@@ -38,10 +39,19 @@ class Command:
         payload: what `child.main` takes.
         log: file that takes what all processes of the training print.
         threads: CPU threads of each process.
+        devices: GPUs that the processes see; None: those of the owner.
     """
 
-    def __init__(self, connection: Connection, payload: bytes, log: Path, *, threads: int) -> None:
-        file = log.with_suffix(".task")
+    def __init__(
+        self,
+        connection: Connection,
+        payload: bytes,
+        log: Path,
+        *,
+        threads: int,
+        devices: tuple[str, ...] | None = None,
+    ) -> None:
+        file = task_file(log)
         file.write_bytes(payload)
         given = {"connection": connection.fileno(), "payload": str(file), "log": str(log)}
         env = {name: value for name, value in os.environ.items() if name not in _LAUNCHERS}
@@ -49,6 +59,7 @@ class Command:
             VARIABLE: json.dumps(given),
             "PYTHONPATH": os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path),
             "OMP_NUM_THREADS": str(threads),
+            **(visible(devices) if devices is not None else {}),
         }
         self._process = subprocess.Popen(  # noqa: S603 - this module, in this Python
             [sys.executable, "-m", __name__],
@@ -58,6 +69,11 @@ class Command:
             # a group of its own: Ctrl-C is the owner's, and killing it ends every process of the training
             start_new_session=True,
         )
+
+    @property
+    def pid(self) -> int:
+        """The first process, and the group of them all."""
+        return self._process.pid
 
     @property
     def exitcode(self) -> int | None:
@@ -74,9 +90,13 @@ class Command:
             self._process.wait(timeout)
 
     def kill(self) -> None:
-        """End every process of the training at once."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        """End the first process at once; the group is its owner's to end."""
+        self._process.kill()
+
+
+def task_file(log: Path) -> Path:
+    """Return the file that carries a command's task, beside its log."""
+    return log.with_suffix(".task")
 
 
 def main() -> None:

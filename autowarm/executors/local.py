@@ -20,14 +20,16 @@ from typing import Any, Literal, Self, TypeAlias
 
 import cloudpickle
 
-from autowarm.errors import JobError
+from autowarm.errors import JobError, OutOfMemoryError
 from autowarm.executors import child, preload
-from autowarm.executors.command import Command
+from autowarm.executors.command import Command, task_file
 from autowarm.specs import JobInfo, JobSpec, TrainingSpec, TrialResult
 
 Task: TypeAlias = Literal["trial", "inspect"]
 # Lines of a dead process' output that are kept.
 _LOG_LINES = 15
+# How long a process that has nothing more to tell may take to end by itself.
+_EXIT_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,12 @@ class Rung:
 class Done:
     """A task has ended: with a result, or with an error of one line and, where there is one, its traceback.
 
-    Or with nothing, where it must be started anew with several `processes`. `died`: its process ended without a word.
+    Or with nothing, where it must be started anew with several `processes`.
+
+    Attributes:
+        died: its process ended without a report, by a signal or by itself, with `exitcode` (negative for a signal; None
+            where that is not known). The kernel sends -9 (SIGKILL) where the machine has no memory left.
+        out_of_memory: it reported that it ran out of memory.
     """
 
     key: int
@@ -62,6 +69,8 @@ class Done:
     detail: str | None = None
     processes: int = 1
     died: bool = False
+    exitcode: int | None = None
+    out_of_memory: bool = False
 
 
 Event: TypeAlias = Progress | Rung | Done
@@ -115,16 +124,23 @@ class LocalExecutor:
         payload = _pickled(task, spec)
         ours, theirs = self._context.Pipe()
         process = (
-            Command(theirs, payload, log, threads=spec.threads)
+            Command(theirs, payload, log, threads=spec.threads, devices=spec.devices)
             if spec.processes > 1
-            else self._forked(theirs, payload, log)
+            else self._forked(theirs, payload, log, spec.devices)
         )
         theirs.close()
         self._running[key] = _Running(process, ours, log)
         return key
 
-    def _forked(self, connection: Connection, payload: bytes, log: Path) -> ForkServerProcess:
-        process = self._context.Process(target=child.main, args=(connection, payload, str(log)), name="autowarm-trial")
+    def _forked(
+        self, connection: Connection, payload: bytes, log: Path, devices: tuple[str, ...] | None
+    ) -> ForkServerProcess:
+        process = self._context.Process(
+            target=child.forked,
+            args=(connection, payload, str(log)),
+            kwargs={"devices": devices, "start_method": multiprocessing.get_start_method(allow_none=True)},
+            name="autowarm-trial",
+        )
         with _bare_main():
             process.start()
         return process
@@ -149,17 +165,17 @@ class LocalExecutor:
         self._tell(key, ("stop", None))
 
     def kill(self, key: int) -> None:
-        """End a task at once; it reports nothing more."""
-        running = self._running.pop(key)
-        running.process.kill()
-        running.connection.close()
-        self._ending.append(running.process)
+        """End a task at once, with all processes that it has started; it reports nothing more."""
+        running = self._release(key)
+        _kill(running.process)
         _end(running.process)
+        _remove(running.log)
 
     def inspect(self, spec: TrainingSpec) -> JobInfo:
         """Look at a job in a process of its own.
 
         Raises:
+            OutOfMemoryError: the job's batches do not fit into memory; a spec with more `split_batches` may.
             JobError: the job cannot be built or tuned; says why.
         """
         key = self.start("inspect", spec)
@@ -171,7 +187,7 @@ class LocalExecutor:
                     if isinstance(event.result, JobInfo):
                         return event.result
                     detail = f"\n\n{event.detail.rstrip()}" if event.detail else ""
-                    raise JobError(f"{event.error}{detail}")
+                    raise (OutOfMemoryError if event.out_of_memory else JobError)(f"{event.error}{detail}")
 
     def _tell(self, key: int, message: tuple[str, Any]) -> None:
         # one that has ended cannot hear; the next events() says how it did
@@ -188,23 +204,28 @@ class LocalExecutor:
             return Progress(key, *payload)
         if kind == "rung":
             return Rung(key, *payload)
-        self._release(key)
+        _remove(self._release(key).log)
         if kind == "done":
-            return Done(key, *payload)
+            (result,) = payload
+            return Done(key, result, out_of_memory=isinstance(result, TrialResult) and result.out_of_memory)
         if kind == "processes":
             return Done(key, None, processes=payload[0])
-        error, detail = payload
-        return Done(key, None, error, detail)
+        error, detail, out_of_memory = payload
+        return Done(key, None, error, detail, out_of_memory=out_of_memory)
 
     def _died(self, key: int) -> Done:
         running = self._release(key)
-        running.process.join(5)
+        running.process.join(_EXIT_SECONDS)
         code = running.process.exitcode
+        # the workers of its loaders would find out in some seconds, or never while they work
+        _kill(running.process)
         how = f"with exit code {code}"
         if code is not None and code < 0:
             how = f"by signal {signal.Signals(-code).name}"
             how += " (out of memory?)" if -code == signal.SIGKILL else ""
-        return Done(key, None, f"the training's process died {how}", _tail(running.log), died=True)
+        detail = _tail(running.log)
+        _remove(running.log)
+        return Done(key, None, f"the training's process died {how}", detail, died=True, exitcode=code)
 
     def _release(self, key: int) -> _Running:
         running = self._running.pop(key)
@@ -231,12 +252,26 @@ def _tail(log: Path) -> str | None:
     return "\n".join(lines[-_LOG_LINES:]) or None
 
 
+def _remove(log: Path) -> None:
+    # the process may still write to it, which takes no name
+    for file in (log, task_file(log)):
+        file.unlink(missing_ok=True)
+
+
+def _kill(process: ForkServerProcess | Command) -> None:
+    """End a process and its group, which it leads once it has begun its task."""
+    assert process.pid is not None  # noqa: S101 - it has been started
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+
+
 def _end(process: ForkServerProcess | Command) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + _EXIT_SECONDS
     while process.is_alive() and time.monotonic() < deadline:
         process.join(0.05)
     if process.is_alive():
-        process.kill()
+        _kill(process)
         process.join()
 
 

@@ -111,6 +111,22 @@ def test_averaged_weights_are_validated_in_both_processes_and_change_nothing(
     assert all(ema != dict(averaged.rungs)[step] for step, ema in averaged.ema_rungs)
 
 
+def test_batches_are_split_in_both_processes(executor: LocalExecutor, tmp_path: Path) -> None:
+    found = []
+    for parts in (1, 4):
+        folder = tmp_path / str(parts)
+        folder.mkdir()
+        result = result_of(executor, executor.start("trial", replace(spec_of(folder), split_batches=parts)))
+        assert isinstance(result, TrialResult), result
+        assert result.outcome == "COMPLETE", result
+        found.append(result)
+    whole, split = found
+    for name in ("rungs", "train_curve", "grad_norms"):
+        assert [x for p in getattr(split, name) for x in p] == pytest.approx(
+            [x for p in getattr(whole, name) for x in p], rel=1e-4
+        )
+
+
 def test_what_one_process_hears_or_sees_ends_both_at_the_same_step(executor: LocalExecutor, tmp_path: Path) -> None:
     for name, trouble, prune_at, outcome in (
         ("pruned", None, 12, "PRUNED"),
