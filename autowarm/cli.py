@@ -110,6 +110,14 @@ def _study_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int | None, help="of sampler and trainings, instead of the file's")
     parser.add_argument("--n_jobs", type=int | None, help="trials at once; 1 is reproducible")
+    parser.add_argument(
+        "--executor",
+        type=str | None,
+        help="where trials run: local, or ray: the cluster that RAY_ADDRESS names, else this machine",
+    )
+    parser.add_argument(
+        "--gpus_per_trial", type=float | None, help="GPUs of a trial, or a share of one: 0.25 for four that share it"
+    )
 
 
 def _tune_arguments(parser: ArgumentParser) -> None:
@@ -121,6 +129,7 @@ def _tune_arguments(parser: ArgumentParser) -> None:
 def _worker_arguments(parser: ArgumentParser) -> None:
     _study_arguments(parser)
     parser.add_argument("--storage", type=str | None, help="database URL that all workers use, unless the file has it")
+    parser.add_argument("--checkpoints", type=str | None, help="a folder for long trials, best one that all share")
     parser.add_argument("--events", type=str | None, help="a file that gets a line of JSON for each event here")
 
 
@@ -197,7 +206,7 @@ def _settings(given: Namespace) -> StudySettings:
     from autowarm.settings import load_study
 
     _import_from_here()
-    names = ("n_trials", "budget", "seed", "n_jobs", "storage")
+    names = ("n_trials", "budget", "seed", "n_jobs", "storage", "executor", "gpus_per_trial")
     changes: dict[str, Any] = {name: value for name in names if (value := given.get(name)) is not None}
     # one takes the place of the other in the file
     if "budget" in changes and "n_trials" not in changes:
@@ -223,7 +232,8 @@ def _worker(given: Namespace) -> None:
     from autowarm.tuning import run_worker
 
     events = Path(given.events) if given.events else None
-    records = run_worker(_settings(given), events=events, display=display_for())
+    kept = Path(given.checkpoints) if given.checkpoints else None
+    records = run_worker(_settings(given), events=events, checkpoints=kept, display=display_for())
     _print(
         f"nothing is left to do: {records} runs are in the database; `autowarm tune` with this study file and storage "
         "writes the results"

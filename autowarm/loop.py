@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from autowarm.errors import StudyError
 from autowarm.events import EventLog
-from autowarm.executors.local import Done, Event, LocalExecutor, Progress, Rung
+from autowarm.executors.events import Done, Event, Executor, Progress, Rung
 from autowarm.interrupts import Interrupts
 from autowarm.planning.known_divergence import diverged
+from autowarm.planning.smaller_parts import next_split
 from autowarm.progress import Display, Run
 from autowarm.pruning import PhasePruner, Pruning, ema_rungs_of, rungs_of
 from autowarm.record import Role, TrialRecord
@@ -69,6 +72,7 @@ class Task:
 @dataclass
 class _Running:
     task: Task
+    spec: TrainingSpec
     began: float
     step: int = 0
     # since when it has been told to end, its time being over
@@ -93,6 +97,8 @@ class HorizonLoop:
         pruning: how readily trials are stopped.
         n_rungs: validations of a trial.
         timeout: seconds that a trial may take; None: as long as it likes.
+        checkpoints: folder that trials keep themselves in; None: what is interrupted starts anew.
+        split_batches: parts that batches are cut into, as whole ones do not fit into memory.
         events: where what happens is written down, and `unsaved`, records that the database does not take.
         records: of this horizon, as they come, those of other processes too; those of earlier runs first.
     """
@@ -100,7 +106,7 @@ class HorizonLoop:
     settings: StudySettings
     info: JobInfo
     study: HorizonStudy
-    executor: LocalExecutor
+    executor: Executor
     display: Display
     interrupts: Interrupts
     n_jobs: int
@@ -111,6 +117,8 @@ class HorizonLoop:
     pruning: Pruning = "off"
     n_rungs: int = 20
     timeout: float | None = None
+    checkpoints: Path | None = None
+    split_batches: int = 1
     events: EventLog = field(default_factory=EventLog)
     unsaved: Unsaved = field(default_factory=Unsaved)
     records: list[TrialRecord] = field(default_factory=list)
@@ -300,15 +308,25 @@ class HorizonLoop:
             processes=self.info.processes,
             threads=self.threads,
             keep_callbacks=self.settings.keep_callbacks,
+            split_batches=self.split_batches,
+            checkpoint=self._checkpoint(task),
+            checkpoint_seconds=self.settings.checkpoint_every,
         )
         if task.orphaned >= _MOST_ORPHANED:
             died = f"its owner has died {task.orphaned} times while it ran: does it end the machine?"
             self._keep(task, TrialResult(outcome="FAILED", reason=died))
             return
         key = self.executor.start("trial", spec)
-        self._running[key] = _Running(task, time.monotonic())
+        self._running[key] = _Running(task, spec, time.monotonic())
         self.display.started(key, Run(task.label, task.role, self.info.total_steps))
         self._say("started", task)
+
+    def _checkpoint(self, task: Task) -> Path | None:
+        """Return the file that a training keeps itself in: whoever trains the same again finds it."""
+        if self.checkpoints is None:
+            return None
+        said = f"{self.settings.name} {self.info.total_steps} {self.dataset_size} {task.check.key}"
+        return self.checkpoints / f"{hashlib.sha256(said.encode()).hexdigest()[:16]}.ckpt"
 
     def _say(self, event: str, task: Task, **fields: object) -> None:
         self.events.write(
@@ -348,7 +366,8 @@ class HorizonLoop:
                 self.executor.stop(key)
             elif run.late is not None and now - run.late > _GRACE_SECONDS:
                 self.executor.kill(key)
-                self._keep(self._running.pop(key).task, self._too_late(TrialResult(outcome=None, steps=run.step)), key)
+                late = self._too_late(TrialResult(outcome=None, steps=run.step))
+                self._keep(self._running.pop(key).task, late, key, run.spec.split_batches)
 
     def _too_late(self, result: TrialResult) -> TrialResult:
         assert self.timeout is not None  # noqa: S101 - it is over
@@ -385,6 +404,8 @@ class HorizonLoop:
             self.display.notice(f"{task.label}: {event.error}; it is trained again")
             self._give_up(event.key, event.error or "its process died", died=True)
             return
+        if event.out_of_memory and self.settings.oom_retry and self._in_smaller_parts(event.key, run):
+            return
         if not isinstance(result, TrialResult):
             reason = event.error
             if event.died and task.deaths:
@@ -396,11 +417,30 @@ class HorizonLoop:
             self._give_up(event.key, "stopped")
             return
         del self._running[event.key]
-        self._keep(task, result, event.key)
+        self._keep(task, result, event.key, run.spec.split_batches)
 
-    def _keep(self, task: Task, result: TrialResult, key: int = -1) -> None:
+    def _in_smaller_parts(self, key: int, run: _Running) -> bool:
+        """Train again what has run out of memory, in smaller parts of its batches; False where there are none."""
+        parts = next_split(run.spec.split_batches, self.info.loader_batch_size or 1)
+        if parts is None:
+            return False
+        # those to come would only run out of it, too
+        self.split_batches = max(self.split_batches, parts)
+        self.display.notice(f"{run.task.label}: out of memory; it is trained again with batches in {parts} parts")
+        self._say("out_of_memory", run.task, split_batches=parts)
+        del self._running[key]
+        self.display.ended(key, None)
+        self._start(run.task)
+        return True
+
+    def _keep(self, task: Task, result: TrialResult, key: int = -1, parts: int = 1) -> None:
         """Store what a training left behind."""
-        record = self._record(task, result)
+        for notice in result.notices:
+            self.display.notice(f"{task.label}: {notice}")
+        if (kept := self._checkpoint(task)) is not None:
+            # of one that was ended, it is there still
+            kept.unlink(missing_ok=True)
+        record = self._record(task, result, parts)
         try:
             stored = self.study.tell(record) if task.role == "search" else self.study.checks.add(record)
         except Exception:
@@ -438,7 +478,7 @@ class HorizonLoop:
         self.display.ended(key, None)
         self._say("interrupted", task, reason=reason)
 
-    def _record(self, task: Task, result: TrialResult) -> TrialRecord:
+    def _record(self, task: Task, result: TrialResult, parts: int) -> TrialRecord:
         assert result.outcome is not None  # noqa: S101 - the caller has seen it
         audit = self._pruner.audit_of(task.trial) if task.role == "search" else None
         return TrialRecord(

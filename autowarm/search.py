@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from autowarm.analysis.best import ranked
 from autowarm.analysis.candidates import candidates, same_lrs
 from autowarm.events import EventLog
-from autowarm.executors.local import LocalExecutor
+from autowarm.executors.events import Executor
+from autowarm.executors.local import cores
 from autowarm.interrupts import Interrupts
 from autowarm.level import LevelSearch
 from autowarm.loop import HorizonLoop, Task
@@ -53,16 +54,18 @@ class Search:
         display: what a person sees.
         interrupts: Ctrl-C, counted.
         events: where what happens is written down, and `unsaved`, records that the database does not take.
+        checkpoints: folder that trials keep themselves in; None: what is interrupted starts anew.
     """
 
     settings: StudySettings
     plans: Sequence[HorizonPlan]
     storage: Storage
-    executor: LocalExecutor
+    executor: Executor
     display: Display
     interrupts: Interrupts
     events: EventLog = field(default_factory=EventLog)
     unsaved: Unsaved = field(default_factory=Unsaved)
+    checkpoints: Path | None = None
     _watch: Watch = field(default_factory=Watch)
     _studies: dict[tuple[int, int | None, int | None], HorizonStudy] = field(default_factory=dict)
 
@@ -249,6 +252,8 @@ class Search:
             pruning=level.pruning if level is not None else self.settings.pruning,
             n_rungs=level.rungs if level is not None else RUNGS,
             timeout=self.settings.trial_timeout or _timeout(plan),
+            checkpoints=self.checkpoints,
+            split_batches=plan.split_batches,
             events=self.events,
             unsaved=self.unsaved,
         )
@@ -310,11 +315,6 @@ def _examples(plan: HorizonPlan) -> str:
 def threads(processes: int) -> int:
     """Share the cores out, so that trainings do not fight for them."""
     return max(1, cores() // processes)
-
-
-def cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _versions() -> dict[str, str]:

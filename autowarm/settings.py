@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from autowarm.budget import Budget, read_budget, read_seconds
 from autowarm.errors import SettingsError, unknown
+from autowarm.gpus import checked_gpus_per_trial
 from autowarm.pruning import PRUNINGS, Pruning
 from autowarm.record import Mode
 from autowarm.space import SearchSpace
@@ -26,8 +27,12 @@ DATABASE = "study.db"
 # What happened, line by line; and records that the database could not take.
 EVENTS = "events.jsonl"
 UNSAVED = "unsaved.jsonl"
+# What long trials keep themselves in while they run.
+CHECKPOINTS = "checkpoints"
 # The first line of a study file that autowarm wrote; one without it is a person's, and is left alone.
 WRITTEN = "# Written by autowarm: this study as it was run last.\n"
+# Where trials run: in processes of this machine, or on the nodes of a Ray cluster.
+ExecutorName: TypeAlias = Literal["local", "ray"]
 _JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "args", "dataset_size_arg")
 # Words in the names of metrics of which more is better.
 _MORE_IS_BETTER = {"acc", "accuracy", "auc", "auroc", "bleu", "dice", "f1", "iou", "precision", "r2", "recall"}
@@ -53,19 +58,13 @@ class StudySettings:
         budget: what each horizon may cost, instead of n_trials: full runs (``2``), training steps (``5000 steps``) or
             time (``1.5 h``); see `autowarm.budget`. Most of the search is shorter runs, `autowarm.planning.ladder`.
         seed: of the sampler and of the trainings; a sequential study repeats exactly.
-        n_jobs: trials at once; None: as many as cores on a CPU, one elsewhere. Only 1 is reproducible.
-        pruning: how readily a trial that is behind is stopped: `off`, `safe`, `balanced` or `aggressive`.
-        prune_audit: share, in [0, 1], of the trials to be pruned that are finished all the same; the report says how
-            often pruning would have been wrong.
-        confirm_top: how many of the best different schedules of the search are trained again at the end, at least 1.
-        confirm_seeds: fresh seeds on which they and today's schedule are trained; 0 is none. A budget decides by itself
-            how many it pays for.
-        keep_callbacks: True, or names of classes: callbacks of the job that trials keep although they log, save or
-            stop.
-        retries: how often a training whose process died (killed, out of memory) is started again.
-        trial_timeout: time that a trial may take, in seconds or as in ``90 min``; None: 20 times what a look at the job
-            foresees, and 10 minutes at least.
-        storage: database URL of Optuna; None: an SQLite file in the study's folder.
+        n_jobs: trials at once; None: as many as cores on a CPU, one elsewhere, and on Ray as many as the cluster has
+            room for. Only 1 is reproducible.
+        executor: where trials run: `local`, in processes of this machine, or `ray`, on the nodes of a Ray cluster: the
+            one that the environment's RAY_ADDRESS names, else one of this machine alone.
+        gpus_per_trial: GPUs that a trial takes: whole ones, or a share of one, such as 0.25 for four trials on each;
+            None: 1. Jobs that train on the CPU get none.
+        oom_retry: train again what has run out of memory, its batches in parts with as much more accumulation.
 
     Raises:
         SettingsError: a value outside its domain.
@@ -88,7 +87,11 @@ class StudySettings:
     confirm_seeds: int = 1
     keep_callbacks: KeepCallbacks = False
     retries: int = 2
+    checkpoint_every: float = 600.0
     trial_timeout: float | None = None
+    executor: ExecutorName = "local"
+    gpus_per_trial: float | None = None
+    oom_retry: bool = False
     # a URL may hold a password, which no repr may show
     storage: str | None = field(default=None, repr=False)
 
@@ -105,8 +108,10 @@ class StudySettings:
         _check_share("prune_audit", self.prune_audit)
         if self.n_jobs is not None:
             _check_whole("n_jobs", self.n_jobs, 1)
+        object.__setattr__(self, "checkpoint_every", read_seconds("checkpoint_every", self.checkpoint_every))
         if self.trial_timeout is not None:
             object.__setattr__(self, "trial_timeout", read_seconds("trial_timeout", self.trial_timeout))
+        self._check_place()
         object.__setattr__(self, "keep_callbacks", _names_kept(self.keep_callbacks))
 
     def _check_words(self) -> None:
@@ -122,6 +127,14 @@ class StudySettings:
             raise SettingsError(
                 f"storage must be a database URL such as sqlite:///study.db, got {_shown(self.storage)}"
             )
+
+    def _check_place(self) -> None:
+        if self.executor not in get_args(ExecutorName):
+            raise SettingsError(unknown("executor", self.executor, get_args(ExecutorName)))
+        if self.gpus_per_trial is not None:
+            checked_gpus_per_trial(self.gpus_per_trial)
+        if not isinstance(self.oom_retry, bool):
+            raise SettingsError(f"oom_retry must be true or false, got {self.oom_retry!r}")
 
     def _check_size(self) -> None:
         """Settle how much is searched: by a budget, or by a number of trials."""

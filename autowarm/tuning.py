@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from autowarm.analysis.advice import advise
 from autowarm.budget import Budget
-from autowarm.errors import DatabaseError, JobError, SettingsError, StudyError
+from autowarm.errors import DatabaseError, JobError, OutOfMemoryError, SettingsError, StudyError
 from autowarm.events import EventLog
-from autowarm.executors.local import LocalExecutor
+from autowarm.executors.choice import executor_for
+from autowarm.executors.events import Executor
+from autowarm.executors.local import cores
 from autowarm.export import choose
 from autowarm.interrupts import Interrupts, interrupts
 from autowarm.planning.guesses import incumbent_of, starting_guesses
@@ -21,6 +24,7 @@ from autowarm.planning.horizon_plan import HorizonPlan
 from autowarm.planning.ladder import MIN_STEPS, Ladder, plan_ladder
 from autowarm.planning.price import price_of
 from autowarm.planning.range_test import plan_range_test
+from autowarm.planning.smaller_parts import MAX_PARTS
 from autowarm.progress import Display, display_for
 from autowarm.pruning import Pruning, ema_rungs_of, rungs_of
 from autowarm.record import Mode, TrialRecord
@@ -28,10 +32,10 @@ from autowarm.report.files import write_results
 from autowarm.report.notebook import notebook_html
 from autowarm.report.tables import last_line, to_frame
 from autowarm.schedule import Schedule
-from autowarm.search import Search, check_seeds, cores, threads
-from autowarm.settings import EVENTS, UNSAVED, StudySettings, read_job
+from autowarm.search import Search, check_seeds, threads
+from autowarm.settings import CHECKPOINTS, EVENTS, UNSAVED, ExecutorName, StudySettings, read_job
 from autowarm.space import SearchSpace
-from autowarm.specs import JobSpec, KeepCallbacks, TrainingSpec
+from autowarm.specs import JobInfo, JobSpec, KeepCallbacks, TrainingSpec
 from autowarm.study.database import database, own_errors, quiet_optuna
 from autowarm.unsaved import Unsaved
 from autowarm.words import duration
@@ -104,7 +108,13 @@ def tune(
     confirm_top: int = 3,
     confirm_seeds: int = 1,
     keep_callbacks: KeepCallbacks = False,
+    retries: int = 2,
+    checkpoint_every: float | str = 600.0,
+    trial_timeout: float | str | None = None,
+    oom_retry: bool = False,
     storage: str | None = None,
+    executor: ExecutorName = "local",
+    gpus_per_trial: float | None = None,
     name: str | None = None,
     out: str | Path | None = None,
     progress: bool = True,
@@ -130,7 +140,13 @@ def tune(
         confirm_top: ...
         confirm_seeds: ...
         keep_callbacks: ...
+        retries: ...
+        checkpoint_every: ...
+        trial_timeout: ...
+        oom_retry: ...
         storage: ...
+        executor: ...
+        gpus_per_trial: ...
 
     Raises:
         SettingsError: a bad argument.
@@ -155,7 +171,13 @@ def tune(
         confirm_top=confirm_top,
         confirm_seeds=confirm_seeds,
         keep_callbacks=keep_callbacks,
+        retries=retries,
+        checkpoint_every=checkpoint_every,  # type: ignore[arg-type] # read and checked there, as the next one
+        trial_timeout=trial_timeout,  # type: ignore[arg-type]
+        oom_retry=oom_retry,
         storage=storage,
+        executor=executor,
+        gpus_per_trial=gpus_per_trial,
     )
     display = display_for() if progress else Display()
     return run_study(settings, Path(out) if out is not None else default_out(settings), display=display)
@@ -187,14 +209,23 @@ def run_study(
         if notice := lay_out(out, settings, source):
             shown.notice(notice)
         try:
-            _work(found, out, seen, _Logs(shown, EventLog(out / EVENTS), Unsaved(out / UNSAVED)))
+            kept = out / CHECKPOINTS
+            _work(found, out, seen, _Logs(shown, EventLog(out / EVENTS), Unsaved(out / UNSAVED), kept))
+            # all is done: what was left there by trainings that ended elsewhere is of no use
+            shutil.rmtree(kept, ignore_errors=True)
         finally:
             if found.records:
                 write_results(found.records, out, name=settings.name, bounds=found.settings.space.bounds)
     return TuneResult(_answered(found), out)
 
 
-def run_worker(settings: StudySettings, *, events: Path | None = None, display: Display | None = None) -> int:
+def run_worker(
+    settings: StudySettings,
+    *,
+    events: Path | None = None,
+    checkpoints: Path | None = None,
+    display: Display | None = None,
+) -> int:
     """Work on a study beside other processes, here and on other machines, until nothing is left to do.
 
     The study is theirs together: each takes the next training from the database, or what a process that died has left.
@@ -203,6 +234,8 @@ def run_worker(settings: StudySettings, *, events: Path | None = None, display: 
     Args:
         settings: of the study; `storage` is the database that all use.
         events: a file to write down what happens here.
+        checkpoints: a folder that long trials keep themselves in, best one that all workers share: whoever trains
+            one again goes on from there. None: it starts anew.
         display: what a person sees; default: nothing.
 
     Returns:
@@ -218,7 +251,7 @@ def run_worker(settings: StudySettings, *, events: Path | None = None, display: 
         raise SettingsError("a worker needs the database that all of them use: --storage postgresql+psycopg://...")
     found = _Found(settings)
     with interrupts() as seen, quiet_optuna(), display or Display() as shown:
-        _work(found, None, seen, _Logs(shown, EventLog(events), Unsaved()))
+        _work(found, None, seen, _Logs(shown, EventLog(events), Unsaved(), checkpoints))
     return len(_answered(found))
 
 
@@ -237,6 +270,7 @@ class _Logs:
     shown: Display
     events: EventLog
     unsaved: Unsaved
+    checkpoints: Path | None = None
 
 
 def _work(found: _Found, out: Path | None, seen: Interrupts, logs: _Logs) -> None:
@@ -253,7 +287,7 @@ def _work(found: _Found, out: Path | None, seen: Interrupts, logs: _Logs) -> Non
         given_up = given_up or seconds >= _DATABASE_SECONDS or seen.count > 0
         return not given_up
 
-    with LocalExecutor([settings.job]) as executor:
+    with executor_for(settings) as executor:
         plans = look(settings, executor, shown)
         seen.begin()
         with database(settings.storage, out, waiting=waiting) as storage:
@@ -266,6 +300,7 @@ def _work(found: _Found, out: Path | None, seen: Interrupts, logs: _Logs) -> Non
                 interrupts=seen,
                 events=events,
                 unsaved=logs.unsaved,
+                checkpoints=logs.checkpoints,
             )
             try:
                 events.write("began", study=settings.name)
@@ -289,11 +324,11 @@ def plan_study(settings: StudySettings, display: Display) -> list[HorizonPlan]:
     Raises:
         JobError: the job cannot be built or tuned.
     """
-    with display, LocalExecutor([settings.job]) as executor:
+    with display, executor_for(settings) as executor:
         return look(settings, executor, display)
 
 
-def _ladder(settings: StudySettings, plan: HorizonPlan, executor: LocalExecutor, display: Display) -> Ladder:
+def _ladder(settings: StudySettings, plan: HorizonPlan, executor: Executor, display: Display) -> Ladder:
     """Split the budget of a horizon over runs as short as the job can be: one with a warmup of its own may be not."""
     assert settings.budget is not None  # noqa: S101 - asked for one that has
     shortest = MIN_STEPS
@@ -311,7 +346,7 @@ def _ladder(settings: StudySettings, plan: HorizonPlan, executor: LocalExecutor,
         if steps == plan.info.total_steps:
             return ladder
         try:
-            executor.inspect(_training(settings, steps, plan.dataset_size))
+            executor.inspect(replace(_training(settings, steps, plan.dataset_size), split_batches=plan.split_batches))
         except JobError as e:
             display.notice(f"the job does not run for {steps} steps, so no shorter run explores: {last_line(str(e))}")
             shortest = steps + 1
@@ -331,7 +366,7 @@ def _training(settings: StudySettings, total_steps: int | None, dataset_size: in
     )
 
 
-def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> list[HorizonPlan]:
+def look(settings: StudySettings, executor: Executor, display: Display) -> list[HorizonPlan]:
     """Look at the job at each horizon of a study."""
     plans = []
     display.title = f"{settings.name}: looking at the job"
@@ -339,12 +374,14 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
         display.notice(doubt)
     told: set[str] = set()
     for total_steps, dataset_size in settings.horizons:
-        info = executor.inspect(_training(settings, total_steps, dataset_size))
+        info, parts = _looked_at(_training(settings, total_steps, dataset_size), settings, executor)
+        if parts > 1:
+            display.notice(f"a batch does not fit into memory: trials train with batches in {parts} parts")
         for notice in info.notices:
             if notice not in told:
                 told.add(notice)
                 display.notice(notice)
-        n_jobs = settings.n_jobs or (max(1, cores() // info.processes) if info.accelerator == "cpu" else 1)
+        n_jobs = settings.n_jobs or executor.at_once(info)
         today = incumbent_of(info)
         price = price_of(
             info,
@@ -356,7 +393,8 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
             + settings.confirm_seeds * min(settings.confirm_top, settings.n_trials or settings.confirm_top),
             n_jobs=n_jobs,
         )
-        plans.append(HorizonPlan(info, starting_guesses(info, settings.space.options), today, price, dataset_size))
+        guesses = starting_guesses(info, settings.space.options)
+        plans.append(HorizonPlan(info, guesses, today, price, dataset_size, split_batches=parts))
     if settings.space.initial_lr is None:
         longest = max(range(len(plans)), key=lambda i: (plans[i].info.total_steps, plans[i].info.dataset_size or 0))
         chosen = plans[longest]
@@ -365,6 +403,23 @@ def look(settings: StudySettings, executor: LocalExecutor, display: Display) -> 
     if settings.budget is not None:
         plans = [replace(plan, ladder=_ladder(settings, plan, executor, display)) for plan in plans]
     return plans
+
+
+def _looked_at(spec: TrainingSpec, settings: StudySettings, executor: Executor) -> tuple[JobInfo, int]:
+    """Look at a job, and say into how many parts its batches must be cut to fit into memory.
+
+    Raises:
+        JobError: it cannot be built or tuned, or does not fit.
+    """
+    parts = 1
+    while True:
+        try:
+            return executor.inspect(replace(spec, split_batches=parts)), parts
+        except OutOfMemoryError:
+            # the size of a batch is known once a look has ended well: powers of two divide most of them
+            parts *= 2
+            if not settings.oom_retry or parts > MAX_PARTS:
+                raise
 
 
 def _name_of(job: JobSpec) -> str:

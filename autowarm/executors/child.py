@@ -1,4 +1,4 @@
-"""The inside of a process that trains one task: the far end of `autowarm.executors.local`."""
+"""The inside of a process that trains one task: the far end of an executor."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
@@ -85,7 +86,13 @@ def end_group() -> NoReturn:
 
 
 def forked(
-    connection: Connection, payload: bytes, log: str, *, devices: tuple[str, ...] | None, start_method: str | None
+    connection: Connection,
+    payload: bytes,
+    log: str,
+    *,
+    devices: tuple[str, ...] | None,
+    start_method: str | None,
+    env: Mapping[str, str] | None = None,
 ) -> None:
     """Run one task, as `main` does, in a process that multiprocessing's forkserver has forked.
 
@@ -96,7 +103,12 @@ def forked(
         devices: GPUs that the task sees; None: those of this process. Beside the payload, as what that imports may
             ask CUDA at once.
         start_method: of the processes that the job starts, as set in the owner; None: Python's default.
+        env: the environment to train in; default: that of the process.
     """
+    if env is not None:
+        # before anything asks which accelerators it may see
+        os.environ.clear()
+        os.environ.update(env)
     # a group of its own: Ctrl-C is the owner's, and a kill ends the workers of the job's loaders, too
     os.setsid()
     if devices is not None:

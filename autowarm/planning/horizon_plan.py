@@ -23,6 +23,7 @@ class HorizonPlan:
         price: of the horizon, at most.
         dataset_size: what the study asks for; None: all.
         range_test: what finds the range of `initial_lr` of all horizons, before this one; None: nothing does.
+        split_batches: parts that batches are cut into, as whole ones do not fit into memory.
         ladder: how a budget is split; None: a number of trials is searched, all at this horizon.
     """
 
@@ -33,3 +34,4 @@ class HorizonPlan:
     dataset_size: int | None
     range_test: RangeTestPlan | None = None
     ladder: Ladder | None = None
+    split_batches: int = 1

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from autowarm.executors.local import Done, Event, LocalExecutor, Rung
+from autowarm.executors.events import Done, Event, Executor, Rung
 from autowarm.interrupts import Interrupts
 from autowarm.progress import Display
 from autowarm.report.files import write_results
@@ -39,11 +39,15 @@ INFO = JobInfo(
 
 
 class Instant:
-    """In the place of `LocalExecutor`: a training ends at once, the worse the further its peak is from 1e-2."""
+    """In the place of an executor: a training ends at once, the worse the further its peak is from 1e-2."""
 
     def __init__(self) -> None:
         self._left: dict[int, list[Event]] = {}
         self._keys = 0
+
+    def at_once(self, info: JobInfo) -> int:
+        """One trial at a time."""
+        return 1
 
     def inspect(self, spec: TrainingSpec) -> JobInfo:
         """Look at a job that has nothing to look at."""
@@ -101,7 +105,7 @@ def seconds_a_trial(**search: Any) -> float:
             n_jobs=1,
             **search,
         )
-        executor = cast("LocalExecutor", Instant())
+        executor = cast("Executor", Instant())
         plans = look(settings, executor, Display())
         with quiet_optuna(), database(None, out) as storage:
             started = time.perf_counter()

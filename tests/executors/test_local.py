@@ -16,8 +16,10 @@ import sample_jobs as jobs
 
 from autowarm import Schedule, Training
 from autowarm.errors import JobError
-from autowarm.executors.local import Done, LocalExecutor, Progress, Rung
+from autowarm.executors.events import Done, Progress, Rung, pickled
+from autowarm.executors.local import LocalExecutor
 from autowarm.executors.preload import installed_imports
+from autowarm.executors.processes import Processes, end
 from autowarm.pruning import rungs_of
 from autowarm.specs import JobSpec, TrainingSpec, TrialResult
 
@@ -189,6 +191,30 @@ def test_a_training_ends_when_its_owner_is_killed_and_never_runs_the_owners_scri
     owner.stdout.close()
     assert gone_within(child, 30)
     assert lines[:-1] == ["the script ran\n"]
+
+
+def test_a_training_has_the_environment_it_is_given_and_not_that_of_the_forkserver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What says which accelerators a task of Ray may see differs from task to task of a worker."""
+    file = tmp_path / "seen"
+
+    def factory() -> Training:
+        file.write_text(f"{os.environ['CUDA_VISIBLE_DEVICES']} {'SECOND' in os.environ}")
+        return jobs.build()
+
+    processes = Processes([])
+    for number in range(2):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", str(number))
+        payload = pickled("trial", spec_of(factory, total_steps=2))
+        process, connection = processes.start(
+            payload, tmp_path / "log", processes=1, threads=1, env={**os.environ, **({"SECOND": ""} if number else {})}
+        )
+        while connection.recv()[0] != "done":
+            connection.send(("answer", None))
+        connection.close()
+        end(process)
+        assert file.read_text() == f"{number} {number == 1}"
 
 
 def test_no_process_and_no_file_descriptor_is_left_by_trials(executor: LocalExecutor) -> None:
