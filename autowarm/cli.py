@@ -170,6 +170,11 @@ def _recommend_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--dataset_size", type=int | None, help="its training examples; default: as in the runs")
     parser.add_argument("--batch_size", type=int | None, help="examples of an optimizer step; default: as in the runs")
     _table_arguments(parser)
+    parser.add_argument(
+        "--out",
+        type=str | None,
+        help="a schedule file (.yaml) to write, for `autowarm show`, `export` and TunedSchedule",
+    )
 
 
 def _plot_arguments(parser: ArgumentParser) -> None:
@@ -281,9 +286,12 @@ def _report(given: Namespace) -> None:
 
 
 def _recommend(given: Namespace) -> None:
-    from autowarm.results import recommended
+    from autowarm.results import recommended, recommended_source
 
-    found = recommended(
+    path = Path(given.out) if given.out is not None else None
+    if path is not None and path.suffix not in (".yaml", ".yml"):
+        raise SettingsError(f"--out is the schedule file to write: its name must end in .yaml, got {path.name!r}")
+    found, answer = recommended(
         Path(given.source),
         given.total_steps,
         dataset_size=given.dataset_size,
@@ -291,6 +299,13 @@ def _recommend(given: Namespace) -> None:
         **_table(given),
     )
     _print("\n".join(found.sentences()))
+    if path is not None:
+        from autowarm.export import export
+
+        file = recommended_source(Path(given.source), found, answer)
+        _wrote(path, lambda: path.write_text(export(file, "yaml"), encoding="utf-8"))
+        of_answer = ", with the decay of the study's answer and the lr that goes with it" if answer is not None else ""
+        _print(f"It is {file.schedule}{of_answer}.")
 
 
 def _table(given: Namespace) -> dict[str, Any]:
@@ -412,7 +427,8 @@ _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace
         _recommend,
         "Say which learning rate and warmup to use for a number of steps that nobody ran.\n\n"
         "From the runs of a study, or of a table that autowarm did not make, and published priors: with a band, and a\n"
-        "word where it goes far beyond the runs.",
+        "word where it goes far beyond the runs. With --out it is written as a schedule file, with the decay of the\n"
+        "study's answer and the lr that goes with it.",
     ),
     "plot": (
         _plot_arguments,

@@ -39,6 +39,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 from autowarm.errors import SettingsError, unknown
+from autowarm.words import number, percent
 
 # off: every trial runs to its end
 # safe: stop a trial that 75 % of the earlier ones are ahead of
@@ -191,7 +192,8 @@ class PhasePruner:
         if best <= bar:
             return None
         reason = (
-            f"its best by {share:.0%} of its schedule, {self._sign * best:.4g}, is worse than {self._sign * bar:.4g}, "
+            f"its best by {percent(share)} of its schedule, {number(self._sign * best, 4)}, is worse than "
+            f"{number(self._sign * bar, 4)}, "
             f"which at least {self._percentile:.0f} % of {len(others)} other trials had there"
         )
         # seeded by a text: the same draw in every process and on every machine

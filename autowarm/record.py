@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -175,11 +176,7 @@ class TrialRecord:
             schedule = kept.get("schedule")
             kept["schedule"] = Schedule.from_dict(schedule) if schedule is not None else None
             for name in _CURVES:
-                if points := kept.get(name, ()):
-                    points = tuple((int(s), math.nan if v is None else float(v)) for s, v in points)
-                    if not all(0 <= s <= MOST_WHOLE for s, _ in points):
-                        raise ValueError(f"a step of {name} is out of range")  # noqa: TRY301 - told like the rest
-                kept[name] = tuple(points)
+                kept[name] = _curve(kept.get(name, ()))
             for name in ("dataset_size", "batch_size"):
                 kept.setdefault(name, None)
             record = cls(**kept)
@@ -187,6 +184,20 @@ class TrialRecord:
             raise RecordError(f"not a trial record: {e}") from None
         _check_kinds(record)
         return record
+
+
+def _curve(points: Any) -> Curve:
+    pairs = tuple(map(tuple, points))
+    if not pairs:
+        return ()
+    steps, values = zip(*pairs, strict=True)
+    # nearly always, and then there is nothing to do for each point
+    if set(map(type, steps)) != {int} or set(map(type, values)) != {float}:
+        steps = tuple(map(int, steps))
+        pairs = tuple((s, math.nan if v is None else float(v)) for s, v in zip(steps, values, strict=True))
+    if min(steps) < 0 or max(steps) > MOST_WHOLE:
+        raise ValueError("a step of a curve is out of range")
+    return pairs
 
 
 _FIELDS = frozenset(f.name for f in fields(TrialRecord))
@@ -229,6 +240,9 @@ def read_jsonl(path: Path) -> list[TrialRecord]:
         RecordError: the file cannot be read, or a line is not a record (the line is named).
     """
     records = []
+    # plain data has no cycles, which the collector looks for in all of it again and again
+    collects = gc.isenabled()
+    gc.disable()
     try:
         with opened(path) as file:
             # lines end at \n alone: U+2028 and its like may stand inside of a string
@@ -239,6 +253,9 @@ def read_jsonl(path: Path) -> list[TrialRecord]:
         if isinstance(e, RecordError):
             raise
         raise RecordError(f"{path}: cannot be read: {e}") from None
+    finally:
+        if collects:
+            gc.enable()
     return records
 
 

@@ -8,17 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from autowarm.analysis.answer import answer_of
 from autowarm.analysis.doubt import Bounds
-from autowarm.analysis.recommend import Recommendation, recommend
+from autowarm.analysis.recommend import Recommendation, recommend, schedule_of
 from autowarm.analysis.runs import runs_of
 from autowarm.errors import RecordError, SettingsError, StudyError
 from autowarm.export import Source, choose, confirmed_seeds
+from autowarm.export.source import steps_of
 from autowarm.record import Mode, TrialRecord
 from autowarm.report.contents import contents_of, contents_of_runs
 from autowarm.report.files import RECORDS, read_results, write_contents, write_report, write_results
 from autowarm.report.matplotlib_figure import draw_plot
-from autowarm.report.plots.registry import check_name, plot_of
+from autowarm.report.plot import Plot
+from autowarm.report.plots.registry import PLOTS, READS, check_name, plot_of
 from autowarm.run_tables import RunTable, parse_columns, read_runs
+from autowarm.schedule import Schedule
 from autowarm.settings import DATABASE, STUDY_FILE
 from autowarm.space import SearchSpace
 from autowarm.yaml_files import read_yaml
@@ -102,7 +106,7 @@ def recommended(
     columns: str | None = None,
     mode: str | None = None,
     failed_at: float | None = None,
-) -> Recommendation:
+) -> tuple[Recommendation, Schedule | None]:
     """Return the schedule to use for a budget, from a study's folder or a table of runs.
 
     Args:
@@ -114,18 +118,36 @@ def recommended(
         mode: of a table, likewise.
         failed_at: of a table, likewise.
 
+    Returns:
+        What to use and why, and the answer of the study, whose decay goes with it; None of a table or where a study has
+        no answer. See `schedule_of` for the two as one schedule.
+
     Raises:
         SettingsError: an argument is not valid.
         RecordError: there are no results, or no run ended with a value.
         StudyError: the database cannot be read.
     """
-    if source.is_dir():
-        if columns is not None or mode is not None or failed_at is not None:
-            raise SettingsError(f"{source} is the folder of a study: columns, mode and failed_at are for tables")
-        runs = runs_of(results_of(source))
-    else:
+    if not source.is_dir():
         runs = _table(source, columns=columns, mode=mode, failed_at=failed_at).runs
-    return recommend(runs, total_steps, dataset_size, batch_size)
+        return recommend(runs, total_steps, dataset_size, batch_size), None
+    if columns is not None or mode is not None or failed_at is not None:
+        raise SettingsError(f"{source} is the folder of a study: columns, mode and failed_at are for tables")
+    records = results_of(source)
+    answer = answer_of(records)
+    found = recommend(runs_of(records), total_steps, dataset_size, batch_size)
+    return found, None if answer is None else answer.record.schedule
+
+
+def recommended_source(source: Path, found: Recommendation, answer: Schedule | None) -> Source:
+    """Return a recommendation on its way into a schedule file for `autowarm show`, `export` and `TunedSchedule`.
+
+    Raises:
+        SettingsError: the runs' decay has parameters that nobody knows.
+        ScheduleError: warmup and cooldown do not fit into one run.
+    """
+    schedule = schedule_of(found, answer)
+    told = {"study": source.resolve().name, "exported_for": steps_of(schedule, found.total_steps)}
+    return Source(schedule, found.total_steps, told)
 
 
 def _table(path: Path, *, columns: str | None, mode: str | None, failed_at: float | None) -> RunTable:
@@ -151,8 +173,12 @@ def plot_results(out: Path, plot: str, path: Path) -> None:
     """
     check_name(plot)
     records = results_of(out)
-    contents = contents_of(records, name=_name(records, out), bounds=_bounds(out))
-    draw_plot(plot_of(contents, plot), path)
+    name, bounds = _name(records, out), _bounds(out)
+    made = PLOTS[plot][1](contents_of(records, name=name, bounds=bounds, only=READS.get(plot, ())))
+    if not isinstance(made, Plot):
+        # the error names the plots that there are, which takes all of them
+        made = plot_of(contents_of(records, name=name, bounds=bounds), plot)
+    draw_plot(made, path)
 
 
 def source_of(path: Path, total_steps: int | None = None, dataset_size: int | None = None) -> Source:

@@ -37,6 +37,7 @@ from autowarm.errors import ScheduleError, unknown
 from autowarm.files import write
 from autowarm.values import from_text, number_of, plain, whole_of
 from autowarm.warmups import WARMUP_RATIOS, WARMUPS, WarmupShape
+from autowarm.words import number
 from autowarm.yaml_files import read_yaml, to_yaml
 
 DecayFrom: TypeAlias = Literal["peak", "start"]
@@ -334,21 +335,21 @@ class Schedule:
         'lr 0.0003, warmup 6 %, wsd (decay_ratio 0.2, cooldown linear)'
         """
         if self.warmup_ratio is not None:
-            length = f"{self.warmup_ratio * 100:.3g} %"
+            length = f"{number(self.warmup_ratio * 100)} %"
         elif self.warmup_steps is not None:
             length = f"{self.warmup_steps} steps"
         else:
             length = f"{self.warmup_epochs:g} epochs"
         has_warmup = any(getattr(self, name) for name in _LENGTHS)
         shape = f" {self.warmup}" if self.warmup != "linear" else ""
-        start = f" from {self.warmup_start_ratio:.3g}" if self.warmup_start_ratio else ""
+        start = f" from {number(self.warmup_start_ratio)}" if self.warmup_start_ratio else ""
         warmup = f"warmup {length}{shape}{start}" if has_warmup else "no warmup"
-        return f"lr {self.initial_lr:.3g}, {warmup}, {self.decay_words}"
+        return f"lr {number(self.initial_lr)}, {warmup}, {self.decay_words}"
 
     @property
     def decay_words(self) -> str:
         """The decay, what it needs beside its name, and the options in words."""
-        own = [f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.told_parameters.items()]
+        own = [f"{k} {number(v)}" if isinstance(v, float) else f"{k} {v}" for k, v in self.told_parameters.items()]
         return self.decay + (f" ({', '.join(own)})" if own else "")
 
 

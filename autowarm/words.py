@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -69,3 +70,36 @@ def without_passwords(text: str) -> str:
     'no driver for postgresql://me:***@host/db?sslpassword=***'
     """
     return _SECRET.sub(r"\1***", _LOGIN.sub(r"\1***@", text))
+
+
+def percent(share: float) -> str:
+    """Return a share in per cent, to two digits; "-" where it is not known.
+
+    >>> percent(0.0372), percent(1 / 3), percent(0.0)
+    ('3.7 %', '33 %', '0 %')
+    """
+    return f"{share * 100:.2g} %" if math.isfinite(share) and share < 0.995 else "100 %" if share >= 0.995 else "-"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Return a number to so many digits; one far from 1 has a power of ten, written as one would type it; "-" for None.
+
+    >>> number(0.00123), number(1e-4), number(3.14159e-05), number(123456.0), number(2.1535, 5)
+    ('0.00123', '0.0001', '3.14e-5', '1.23e5', '2.1535')
+    """
+    if value is None:
+        return "-"
+    text = f"{value:.{digits}g}"
+    if "e" not in text:
+        return text
+    mantissa, exponent = text.split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Return a number with its sign.
+
+    >>> signed(0.127), signed(-2e-5)
+    ('+0.127', '-2e-5')
+    """
+    return f"{'-' if value < 0 else '+'}{number(abs(value), digits)}"

@@ -142,7 +142,6 @@ def _analyses(word: str) -> dict[str, object]:
         metric=f"val_loss{word}",
         runs=160,
         shortest=Estimate(0.05, 0.02, 0.1),
-        best_share=0.06,
         matters=True,
     )
     decays = DecayChoice(
@@ -162,7 +161,6 @@ def _analyses(word: str) -> dict[str, object]:
         dataset_size=1000.0,
         metric=f"val_loss{word}",
         mode="min",
-        constant=False,
     )
     importance = Importance(
         names=("initial_lr", "warmup_ratio", "decay"),

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -499,6 +500,31 @@ def test_a_table_of_somebody_elses_runs_has_a_report_and_a_recommendation(sweep:
     status, out, _ = run("recommend", sweep, "--columns", SWEPT, "--mode", "min", "--total_steps", "100000")
     assert status == 0
     assert "For 100,000 steps: initial_lr 0.00" in out
+
+
+def test_a_recommendation_is_a_schedule_file_that_the_other_commands_take(
+    sweep: Path, folder: Path, run: Run, tmp_path: Path
+) -> None:
+    sources: list[list[Any]] = [[sweep, "--columns", SWEPT, "--mode", "min"], [folder]]
+    for number, source in enumerate(sources):
+        path = tmp_path / f"longer{number}.yaml"
+        status, out, err = run("recommend", *source, "--total_steps", "5000", "--out", path)
+        assert (status, err) == (0, "")
+        assert f"wrote {path}\nIt is lr " in out
+        assert run("show", path, "--total_steps", "5000")[0] == 0
+        status, out, _ = run("export", path, "--format", "torch")
+        assert status == 0
+        assert "total_steps: 5000" in out
+
+
+def test_a_recommendation_goes_to_a_yaml_file(sweep: Path, run: Run, tmp_path: Path) -> None:
+    wanted = [sweep, "--columns", SWEPT, "--mode", "min", "--total_steps", "5000", "--out"]
+    status, _, err = run("recommend", *wanted, tmp_path / "longer.txt")
+    assert status == 1
+    assert "its name must end in .yaml, got 'longer.txt'" in err
+    status, _, err = run("recommend", *wanted, tmp_path / "none" / "longer.yaml")
+    assert status == 1
+    assert "cannot be written" in err
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_trial_worse_than_the_percentile_is_pruned(pruning: Pruning, bar: floa
 def test_the_reason_is_told_in_words() -> None:
     pruner = pruner_with([1.0, 2.0, 3.0, 4.0, 5.0])
     assert pruner.report(99, share=0.5, value=4.5, warmup_share=0.1) == (
-        "its best by 50% of its schedule, 4.5, is worse than 3, which at least 50 % of 5 other trials had there"
+        "its best by 50 % of its schedule, 4.5, is worse than 3, which at least 50 % of 5 other trials had there"
     )
 
 
@@ -54,7 +54,7 @@ def test_in_mode_max_less_is_worse() -> None:
     pruner = pruner_with([0.1, 0.2, 0.3, 0.4, 0.5], mode="max")
     assert pruner.report(98, share=0.5, value=0.3, warmup_share=0.1) is None
     assert pruner.report(99, share=0.5, value=0.25, warmup_share=0.1) == (
-        "its best by 50% of its schedule, 0.25, is worse than 0.3, which at least 50 % of 6 other trials had there"
+        "its best by 50 % of its schedule, 0.25, is worse than 0.3, which at least 50 % of 6 other trials had there"
     )
 
 
@@ -185,7 +185,7 @@ def test_an_audit_finishes_its_share_of_what_would_be_pruned_and_remembers_why()
     audit = pruner.audit_of(spared)
     assert audit is not None
     assert audit.share == 0.5
-    assert audit.reason.startswith(f"its best by 50% of its schedule, {spared}")
+    assert audit.reason.startswith(f"its best by 50 % of its schedule, {spared}")
 
 
 def test_equal_trials_go_on() -> None:

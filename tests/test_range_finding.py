@@ -182,5 +182,5 @@ def test_plan_says_that_a_range_test_would_run_and_its_price(
     main(["plan", str(study), "--n_jobs", "1"])
     said = capsys.readouterr().out
     assert "initial_lr                in the range that a range test finds" in said
-    assert "First a range test of initial_lr: 3 seeds of 61 steps each, rising from 1e-05 to 10" in said
+    assert "First a range test of initial_lr: 3 seeds of 61 steps each, rising from 1e-5 to 10" in said
     assert "at most 191 steps = 0.093 full runs of 2,000 steps" in said

@@ -9,6 +9,7 @@ from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.best import Horizon, best_record, horizon_words, horizons, warmup_share
 from autowarm.analysis.doubt import Bounds, Doubt, edges
 from autowarm.record import TrialRecord
+from autowarm.words import number
 
 _MANY_FAILED = 0.1
 
@@ -55,7 +56,7 @@ def _nothing_complete(records: Sequence[TrialRecord]) -> list[Doubt]:
     lrs = [r.schedule.initial_lr for r in records if r.schedule is not None]
     count = f"all {len(records)} trials" if len(records) > 1 else "the only trial"
     if all(r.outcome == "DIVERGED" for r in records) and lrs:
-        tried = f"the lowest initial_lr tried was {min(lrs):.3g}"
+        tried = f"the lowest initial_lr tried was {number(min(lrs))}"
         return [Doubt("diverged", f"{count} diverged; {tried}: lower space.initial_lr.low.")]
     if all(r.outcome == "FAILED" for r in records):
         return [Doubt("failed", f"{count} failed: run the job on its own, outside of autowarm, until it trains.")]
@@ -67,7 +68,7 @@ def _constant(answer: Answer | None) -> list[Doubt]:
     if answer is None or answer.constant is None:
         return []
     monitor = answer.record.monitor
-    words = f"all trials ended with {monitor} {answer.constant:.5g}, which tells no schedule from another"
+    words = f"all trials ended with {monitor} {number(answer.constant, 5)}, which tells no schedule from another"
     return [Doubt("constant", f"{words}: look at `monitor`, and at what the job logs by that name.")]
 
 

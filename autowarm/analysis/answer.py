@@ -24,6 +24,7 @@ from autowarm.analysis.candidates import alike
 from autowarm.analysis.confirmed import Candidate, confirmed
 from autowarm.analysis.two_way import TwoWay, two_way
 from autowarm.record import Mode, TrialRecord
+from autowarm.words import number
 
 # Equal but for the rounding of a mean.
 _ROUNDING = 1e-9
@@ -77,7 +78,8 @@ class Answer:
         """Say how the answer was chosen, and how lucky it was when found; nothing where nothing was trained again."""
         if self.constant is not None:
             return [
-                f"{self.record.monitor} was {self.constant:.5g} at the end of every trial: it tells no schedule from "
+                f"{self.record.monitor} was {number(self.constant, 5)} at the end of every trial: it tells no "
+                "schedule from "
                 "another, so the shortest warmup and the lowest learning rate of those found were taken."
             ]
         return [*self._tie(), *self._winner_of_the_search(), *self._diverged(), *self._luck()]
@@ -90,7 +92,9 @@ class Answer:
         if len(self.tied) < 2:
             one = "With one fresh seed nothing is known of the noise, so the best value on it was taken."
             return [] if self.noise_is_known else [one]
-        noise = f"one standard error of the difference is {self.standard_error:.2g}, " if self.noise_is_known else ""
+        noise = (
+            f"one standard error of the difference is {number(self.standard_error, 2)}, " if self.noise_is_known else ""
+        )
         noise = f"({noise}{_seeds(chosen.values)})"
         if chosen is best:
             others = [c.words for c in self.tied if c is not best]
@@ -100,7 +104,8 @@ class Answer:
             return [f"{'; '.join(others)} {near} {noise} and {why}."]
         why = "shorter warmup" if chosen.plainness[0] < best.plainness[0] else "lower lr at the same warmup"
         return [
-            f"{chosen.words} and {best.words} are within noise: {monitor} {chosen.mean:.5g} and {best.mean:.5g} "
+            f"{chosen.words} and {best.words} are within noise: {monitor} {number(chosen.mean, 5)} and "
+            f"{number(best.mean, 5)} "
             f"{noise}. The {why} was taken."
         ]
 
@@ -108,7 +113,7 @@ class Answer:
         leader, chosen = self.leader, self.chosen
         if leader is None or chosen is None or leader is chosen.record:
             return []
-        value = f"{leader.monitor} {leader.value:.5g}"
+        value = f"{leader.monitor} {number(leader.value, 5)}"
         again = next((c for c in self.candidates if c.record is leader), None)
         if again is None:
             if any(alike(leader, c.record) for c in self.candidates):
@@ -117,7 +122,7 @@ class Answer:
             return [f"The best of the search, {leader.schedule} ({value}), {said}"]
         if again.mean is None or again in self.tied:
             return []
-        said = f"reached {value} there, and {again.mean:.5g} when trained again."
+        said = f"reached {value} there, and {number(again.mean, 5)} when trained again."
         return [f"The best of the search, {again.words}, {said}"]
 
     def _diverged(self) -> list[str]:
@@ -133,7 +138,8 @@ class Answer:
         if chosen is None or chosen.found is None or chosen.mean is None:
             return []
         said = (
-            f"Found at {self.record.monitor} {chosen.found:.5g}, it reached {chosen.mean:.5g} when trained again "
+            f"Found at {self.record.monitor} {number(chosen.found, 5)}, it reached {number(chosen.mean, 5)} "
+            "when trained again "
             f"({_seeds(chosen.values)})"
         )
         flattered = _signed(chosen.found, self.record.mode) < _signed(chosen.mean, self.record.mode)

@@ -11,7 +11,7 @@ from autowarm.analysis.answer import answer_of
 from autowarm.analysis.best import Horizon, by_schedule, check_one_metric, has_value, horizons
 from autowarm.analysis.student import t_975
 from autowarm.record import Mode, TrialRecord
-from autowarm.words import counted
+from autowarm.words import counted, number
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,13 +94,13 @@ class Comparison:
     def _main_sentence(self) -> str:
         if not self.seeds:
             return "No seed was finished by both the tuned and today's schedule: nothing to compare."
-        values = f"{self.monitor} {statistics.fmean(self.tuned_values):.5g}"
-        against = f"{values} against {statistics.fmean(self.today_values):.5g}"
-        by = f"{abs(self.mean_difference):.3g}"
+        values = f"{self.monitor} {number(statistics.fmean(self.tuned_values), 5)}"
+        against = f"{values} against {number(statistics.fmean(self.today_values), 5)}"
+        by = number(abs(self.mean_difference))
         if self.n_seeds == 1:
             how = f"ahead by {by}" if self.tuned_is_ahead else "not better than today's schedule"
             return f"Tuned is {how}: {against}. One seed cannot tell that from noise."
-        noise = f"(95 % interval +- {self.half_width:.2g}, {self.n_seeds} seeds)"
+        noise = f"(95 % interval +- {number(self.half_width, 2)}, {self.n_seeds} seeds)"
         if self.tuned_is_ahead and self.beyond_noise:
             return f"Tuned is better by {by} {noise}: {against}."
         if self.tuned_is_ahead:

@@ -6,13 +6,23 @@ import math
 
 import numpy as np
 
-from autowarm.analysis.runs import Floats, Runs, wsd_name
+from autowarm.analysis.runs import Floats, Runs, decay_of
 
 # Best peak over that of cosine: a bound for convex losses that runs of a 124M language model agree with.
-PEAKS = {"constant": 0.32, "linear": 1.03}
-# ... of wsd by the share of its cooldown
-WSD_PEAKS = ((0.1, 0.2, 0.6), (0.47, 0.53, 0.73))
-_BY_NAME = PEAKS | {wsd_name(share): peak for share, peak in zip(*WSD_PEAKS, strict=True)}
+_PEAKS = {"constant": 0.32, "linear": 1.03}
+# ... of wsd by the share of its cooldown, and the share where nobody has told it
+_WSD, _WSD_SHARE = ((0.1, 0.2, 0.6), (0.47, 0.53, 0.73)), 0.2
+
+
+def relative_peak(decay: str, decay_ratio: float | None = None) -> float:
+    """Return the best peak under a decay, over that under cosine; 1 where nothing is known.
+
+    >>> relative_peak("constant"), round(relative_peak("wsd", 0.4), 2), relative_peak("step")
+    (0.32, 0.63, 1.0)
+    """
+    if decay == "wsd":
+        return float(np.interp(_WSD_SHARE if decay_ratio is None else decay_ratio, *_WSD))
+    return _PEAKS.get(decay, 1.0)
 
 
 def log_lr(runs: Runs, decay: str) -> Floats:
@@ -23,12 +33,12 @@ def log_lr(runs: Runs, decay: str) -> Floats:
         decay: one that nothing is known of, or "", is taken as cosine; so is that of a run.
     """
     names, label = np.unique(runs.decay, return_inverse=True)
-    peaks = np.array([_BY_NAME.get(name, 1.0) for name in names.tolist()])
-    shifts: Floats = math.log(_BY_NAME.get(decay, 1.0)) - np.log(peaks)
+    peaks = np.array([relative_peak(*decay_of(name)) for name in names.tolist()])
+    shifts: Floats = math.log(relative_peak(*decay_of(decay))) - np.log(peaks)
     return np.log(runs.initial_lr) + shifts[label.ravel()]
 
 
-def reference_decay(runs: Runs) -> str:
+def favoured_decay(runs: Runs) -> str:
     """Return the decay to speak of: the most frequent of the better half of the runs at the longest horizons."""
     rows = np.flatnonzero(runs.ended & (runs.decay != ""))
     if not len(rows):

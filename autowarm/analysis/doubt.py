@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from autowarm.words import number
+
 # The best this near to a bound, as a share of the range, might lie beyond it.
 EDGE = 0.05
 # Of n random trials the best is the outermost with a chance of 2 / n: with fewer, an edge says nothing.
@@ -47,8 +49,8 @@ class Edge:
     @property
     def words(self) -> str:
         """Where the best is, without what to do."""
-        span = f"{self.bounds[0]:.3g} to {self.bounds[1]:.3g}"
-        return f"the best {self.name}, {self.value:.3g}, is at the {self.end} end of {span}"
+        span = f"{number(self.bounds[0])} to {number(self.bounds[1])}"
+        return f"the best {self.name}, {number(self.value)}, is at the {self.end} end of {span}"
 
 
 def edges(

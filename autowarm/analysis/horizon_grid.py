@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from autowarm.analysis.cells import Rows, bands, horizon_logs, numbered, usable
-from autowarm.analysis.decay_peaks import log_lr, reference_decay
+from autowarm.analysis.decay_peaks import favoured_decay, log_lr
 from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.recommend import banded, choose_warmup, shaded
 from autowarm.analysis.repeat_noise import pooled
 from autowarm.analysis.runs import Runs
 from autowarm.analysis.scaling import Scaling, fit_rows, scaling
-from autowarm.analysis.warmup_choice import less_what_is_known
-from autowarm.words import counted
+from autowarm.analysis.warmup_choice import less_what_is_known, shortest_share
+from autowarm.words import counted, number, percent
 
 # Rows and columns of the grid.
 _AT_MOST = 6
@@ -80,11 +80,11 @@ class HorizonGrid:
             said = [f"All {counted(len(cells), 'horizon')} were tried."] if len(cells) > 1 else []
         last = max(tried, key=lambda c: (c.total_steps, c.dataset_size))
         data = "" if math.isnan(last.dataset_size) else f" and {last.dataset_size:,.0f} examples"
-        lr = last.initial_lr
-        warmup = "" if math.isnan(last.warmup_ratio) else f", warmup {last.warmup_ratio:.1%}"
+        lr, decay = last.initial_lr, f" under {last.decay}" if last.decay else ""
         said.append(
-            f"At {last.total_steps:,.0f} steps{data}: initial_lr {lr.value:.2g} "
-            f"({lr.low:.2g} to {lr.high:.2g}){warmup}, from {counted(last.tried, 'run')}."
+            f"At {last.total_steps:,.0f} steps{data}, fitted to {counted(last.tried, 'run')}: the best "
+            f"initial_lr{decay} lies between {number(lr.low, 2)} and {number(lr.high, 2)} (90 %); "
+            f"{number(lr.value, 2)} is on the safe side, as one too high costs more."
         )
         if last.n_ties > 1:
             said.append(f"{last.n_ties} of the schedules run there are within noise of each other: call it a tie.")
@@ -127,7 +127,7 @@ class _Maker:
 
     def cell(self, total_steps: float, dataset_size: float, rows: Rows) -> GridCell:
         runs, law = self.runs, self.law
-        decay = (reference_decay(runs.where(_mask(rows, len(runs)))) or law.decay) if len(rows) else law.decay
+        decay = (favoured_decay(runs.where(_mask(rows, len(runs)))) or law.decay) if len(rows) else law.decay
         at = np.array([math.log(total_steps), np.log(dataset_size), law.centre[2]])
         if len(rows):
             at = np.where(np.isfinite(law.centre), self.z[rows].mean(axis=0), at)
@@ -138,11 +138,11 @@ class _Maker:
             band = fit.lr()
             used = max(float(np.exp(shaded(np.array(fit.mean), np.array(fit.sd)))), band.low)
             lr = Estimate(used, band.low, band.high)
-            warmup = choose_warmup(runs.where(_mask(rows, len(runs))), law, at, math.log(used) - mean)
+            warmup = shortest_share(runs.where(_mask(rows, len(runs))), log_lr(runs, decay)[rows])
         else:
             off = float(shaded(np.array(mean), np.array(sd))) - mean
             lr = banded(mean + off, mean, sd)
-            warmup = choose_warmup(runs, law, at, off)
+            warmup = choose_warmup(runs, law, at)
         value, ties = self._ties(rows)
         return GridCell(
             total_steps=total_steps,
@@ -206,6 +206,6 @@ def _or_last(share: float) -> float:
 
 def _words(runs: Runs, row: int) -> str:
     share = runs.warmup_ratio[row]
-    warmup = "" if math.isnan(share) else f", warmup {share:.1%}"
+    warmup = "" if math.isnan(share) else f", warmup {percent(share)}"
     decay = f", {runs.decay[row]}" if runs.decay[row] else ""
-    return f"lr {runs.initial_lr[row]:.2g}{warmup}{decay}"
+    return f"lr {number(runs.initial_lr[row], 2)}{warmup}{decay}"

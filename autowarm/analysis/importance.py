@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.runs import Flags, Floats, Runs
-from autowarm.words import listed
+from autowarm.words import listed, number, percent
 
 Places = NDArray[np.intp]
 Subset = tuple[int, ...]
@@ -92,13 +92,15 @@ class Importance:
             for a, b, share in self.pairs
             if _is_told(share)
         ]
-        untold = [f"{name} (at most {share.high:.1%})" for name, share in order if not _is_told(share)]
+        untold = [f"{name} (at most {percent(share.high)})" for name, share in order if not _is_told(share)]
         if untold:
             said.append(f"No effect of its own can be told from noise: {listed(untold)}.")
         part = f"{self.runs:,} of {self.of:,} runs, drawn at random" if self.runs < self.of else f"{self.runs:,} runs"
-        said.append(f"Learned from {part}; {self.explained:.0%} of the differences between new runs are predicted.")
+        said.append(
+            f"Learned from {part}; {percent(self.explained)} of the differences between new runs are predicted."
+        )
         if self.clips:
-            said.append(f"{self.clips:,} runs that failed or ended worse than {self.clipped:.5g} count as that.")
+            said.append(f"{self.clips:,} runs that failed or ended worse than {number(self.clipped, 5)} count as that.")
         return said
 
 
@@ -395,6 +397,4 @@ def _is_told(share: Estimate) -> bool:
 
 
 def _percent(share: Estimate) -> str:
-    # of small shares the first digit counts
-    digits = 1 if share.low < 0.1 else 0
-    return f"{share.value:.{digits}%} ({share.low:.{digits}%} to {share.high:.{digits}%})"
+    return f"{percent(share.value)} ({percent(share.low)} to {percent(share.high)})"

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
+from autowarm.analysis.cells import numbered
 from autowarm.analysis.runs import Flags, Runs
 
 
-def horizons_with_enough(runs: Runs, mask: Flags, enough: int) -> list[Flags]:
-    """Return which of the runs belong to each horizon that has enough of them, the longest horizon first.
+def horizons_with_enough(runs: Runs, mask: Flags, enough: int, at_most: int) -> list[Flags]:
+    """Return the runs of each horizon that has enough of them, the longest horizon first.
 
     Args:
         runs: any.
         mask: those that count, of shape (runs,).
         enough: how many of them a horizon (total_steps, dataset_size) must have.
+        at_most: so many horizons.
 
     Returns:
-        Masks of shape (runs,), of runs that count.
+        Masks of shape (runs,), of all runs at a horizon, those that do not count as well.
     """
     # an unknown size is the smallest
-    sizes = np.where(np.isnan(runs.dataset_size), -1.0, runs.dataset_size)
-    keys = np.column_stack([runs.total_steps, sizes])
-    known, counts = np.unique(keys[mask & np.isfinite(runs.total_steps)], axis=0, return_counts=True)
-    return [mask & np.all(keys == key, axis=1) for key in known[counts >= enough][::-1]]
+    horizon = numbered(runs.total_steps, np.where(np.isnan(runs.dataset_size), -1.0, runs.dataset_size))
+    counts = np.bincount(horizon[mask & np.isfinite(runs.total_steps)])
+    return [horizon == which for which in np.flatnonzero(counts >= enough)[::-1][:at_most]]
 
 
 def alike_lengths(runs: Runs, mask: Flags, *, enough: int, enough_of_a_factor: int) -> Flags:
@@ -36,9 +37,10 @@ def alike_lengths(runs: Runs, mask: Flags, *, enough: int, enough_of_a_factor: i
             those that have the most.
 
     Returns:
-        A mask of shape (runs,), of runs that count; all False where none has a known length.
+        A mask of shape (runs,), of all runs there, those that do not count as well; all False where none that counts
+        has a known length.
     """
-    same = horizons_with_enough(runs, mask, enough)
+    same = horizons_with_enough(runs, mask, enough, 1)
     if same:
         return same[0]
     steps = np.sort(runs.total_steps[mask & np.isfinite(runs.total_steps)])
@@ -47,5 +49,5 @@ def alike_lengths(runs: Runs, mask: Flags, *, enough: int, enough_of_a_factor: i
     counts = np.arange(1, len(steps) + 1) - np.searchsorted(steps, steps / 2, side="right")
     full = np.flatnonzero(counts >= min(enough_of_a_factor, int(counts.max())))
     longest = steps[full[-1]]
-    alike: Flags = mask & (runs.total_steps > longest / 2) & (runs.total_steps <= longest)
+    alike: Flags = (runs.total_steps > longest / 2) & (runs.total_steps <= longest)
     return alike

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autowarm.analysis.cells import cells_of, horizon_logs, usable
-from autowarm.analysis.decay_peaks import log_lr
+from autowarm.analysis.cells import horizon_logs, usable
+from autowarm.analysis.decay_peaks import log_lr, relative_peak
 from autowarm.analysis.estimate import Estimate
-from autowarm.analysis.runs import Floats, Runs
+from autowarm.analysis.runs import Floats, Runs, decay_of
 from autowarm.analysis.scaling import NAMES, Z95, Scaling, scaling
-from autowarm.analysis.warmup_choice import WarmupChoice, less_what_is_known, shortest_share
-from autowarm.errors import RecordError, SettingsError
+from autowarm.analysis.warmup_choice import WarmupChoice, shortest_share
+from autowarm.errors import RecordError, ScheduleError, SettingsError
+from autowarm.schedule import Schedule
+from autowarm.words import counted, number, percent
 
 # Beyond this factor over what was seen, an extrapolation is far.
 _FAR = 4.0
-# Runs whose lr, over the best of their horizon, is within this of the recommended one tell of its warmup (in ln lr) ...
-_ALIKE = math.log(2)
-# ... and those above it up to this, of the failures to keep away from.
-_ABOVE = math.log(3)
 # So many of them, those of the nearest horizons first.
 _NEAREST = 150
 # Without any known warmup.
@@ -35,7 +33,7 @@ class Recommendation:
         total_steps: the budget.
         dataset_size: asked for, or of the runs; NaN where unknown; so is `batch_size`.
         initial_lr: `value` is the one to use, see `shaded`; `low` and `high` are the 90 % band of the best one.
-        warmup_ratio: the shortest share within noise of the best; `low` to `high` are those that are as good.
+        warmup_ratio: the shortest share within noise of the best, with its interval.
         warmup_steps: the same in optimizer steps.
         decay: that the lr goes with; "" where unknown.
         far: whether the budget is far beyond the runs.
@@ -59,12 +57,51 @@ class Recommendation:
         lr, warmup = self.initial_lr, self.warmup_ratio
         with_decay = f", decay {self.decay}" if self.decay else ""
         return [
-            f"For {self.total_steps:,} steps: initial_lr {lr.value:.2g}, warmup {warmup.value:.1%} of the steps "
+            f"For {self.total_steps:,} steps: initial_lr {number(lr.value, 2)}, warmup "
+            f"{percent(warmup.value)} of the steps "
             f"({self.warmup_steps:,}){with_decay}.",
-            f"The best initial_lr lies between {lr.low:.2g} and {lr.high:.2g} (90 %); the one to use is on the low "
+            f"The best initial_lr lies between {number(lr.low, 2)} and {number(lr.high, 2)} (90 %); the one "
+            "to use is on the low "
             "side, as twice too high costs more than half.",
             *self.notes,
         ]
+
+
+def schedule_of(found: Recommendation, answer: Schedule | None = None) -> Schedule:
+    """Return a recommendation as a schedule, with the decay of a study's answer where there is one.
+
+    The learning rate is that of the recommendation, brought to the decay by what is known of their peaks, to three
+    digits.
+
+    Args:
+        found: the recommendation.
+        answer: what a study found for its own horizon; by default the decay that the recommendation is for, cosine
+            where that is unknown.
+
+    Raises:
+        SettingsError: the decay has parameters that nobody knows.
+        ScheduleError: warmup and cooldown do not fit into one run.
+    """
+    decay, ratio = decay_of(found.decay or "cosine")
+    share = round(found.warmup_ratio.value, 4)
+    if answer is None:
+        own = {"decay_ratio": ratio} if ratio is not None else {}
+        try:
+            return Schedule(initial_lr=_three_digits(found.initial_lr.value), warmup_ratio=share, decay=decay, **own)  # type: ignore[arg-type]
+        except ScheduleError as e:
+            raise SettingsError(f"the decay of the runs, {decay}, cannot be written as a schedule: {e}") from None
+    moved = relative_peak(answer.decay, answer.decay_ratio) / relative_peak(decay, ratio)
+    return replace(
+        answer,
+        initial_lr=_three_digits(found.initial_lr.value * moved),
+        warmup_ratio=share,
+        warmup_steps=None,
+        warmup_epochs=None,
+    )
+
+
+def _three_digits(lr: float) -> float:
+    return float(f"{lr:.3g}")
 
 
 def shaded(mean: Floats, sd: Floats) -> Floats:
@@ -138,9 +175,11 @@ def recommend(
     factor, notes = _extrapolation(law, asked)
     tried = np.exp(log_lr(runs, law.decay))
     if not tried.min() <= math.exp(used) <= tried.max():
-        notes.append(f"No run had such an initial_lr: they are between {tried.min():.2g} and {tried.max():.2g}.")
+        notes.append(
+            f"No run had such an initial_lr: they are between {number(tried.min(), 2)} and {number(tried.max(), 2)}."
+        )
     notes.append(_basis(law))
-    choice = choose_warmup(runs, law, at, used - float(mean[0]))
+    choice = choose_warmup(runs, law, at)
     notes.append(_warmup_words(choice))
     share = Estimate(_HABIT, 0.0, 1.0) if choice is None else choice.share
     steps = max(round(total_steps), 1)
@@ -158,36 +197,24 @@ def recommend(
     )
 
 
-def choose_warmup(runs: Runs, law: Scaling, at: Floats, off: float) -> WarmupChoice | None:
-    """Return the shortest warmup within noise near a learning rate, in the runs nearest to a horizon.
+def choose_warmup(runs: Runs, law: Scaling, at: Floats) -> WarmupChoice | None:
+    """Return the shortest warmup within noise, by the runs of the nearest horizons.
 
     Args:
         runs: usable ones that `law` is of, or some of them.
         law: tells which lr of another horizon is as high as one of this.
         at: ln of (total_steps, dataset_size, batch_size), of shape (3,).
-        off: ln of the lr in mind over the best of its horizon.
     """
     rows = np.flatnonzero(np.isfinite(runs.warmup_ratio))
     z = horizon_logs(runs)
-    above = log_lr(runs, law.decay)[rows] - law.predict(z[rows])[0] - off
-    alike = np.abs(above) <= _ALIKE
-    if np.count_nonzero(alike & runs.ended[rows]) < 2:
-        alike = np.ones(len(rows), dtype=bool)
-    kept = alike | ((above > 0) & (above <= _ABOVE))
-    rows, above, alike = rows[kept], above[kept], alike[kept]
-    if not len(rows):
-        return None
-    distance = np.nansum(np.abs(z[rows] - at), axis=1)
+    above = log_lr(runs, law.decay) - law.predict(z)[0]
     if len(rows) > _NEAREST:
-        nearest = np.argpartition(distance, _NEAREST)[:_NEAREST]
-        rows, above, alike = rows[nearest], above[nearest], alike[nearest]
-    label = np.zeros(len(rows), dtype=np.intp)
-    for i, cell in enumerate(cells_of(z[rows])):
-        label[cell] = i
-    failed = runs.failed[rows]
-    besides = np.column_stack([above, above**2, z[rows]])
-    rest = less_what_is_known(runs.badness[rows], besides, ~failed & alike, label)
-    return shortest_share(runs.warmup_ratio[rows], rest, failed, value_too=alike)
+        distance = np.nansum(np.abs(z[rows] - at), axis=1)
+        # a horizon as a whole: of equally near runs any choice would be one by their place in the table
+        rows = rows[distance <= np.partition(distance, _NEAREST)[_NEAREST]]
+    kept = np.zeros(len(runs), dtype=bool)
+    kept[rows] = True
+    return shortest_share(runs.where(kept), above[kept])
 
 
 def _extrapolation(law: Scaling, asked: dict[str, float | None]) -> tuple[float, list[str]]:
@@ -217,7 +244,7 @@ def _extrapolation(law: Scaling, asked: dict[str, float | None]) -> tuple[float,
 def _basis(law: Scaling) -> str:
     runs = sum(h.runs for h in law.horizons)
     told = [p for p in law.powers if p.from_data]
-    said = f"It rests on {runs:,} runs near the best of {len(law.horizons)} horizons or groups of near ones"
+    said = f"It rests on {runs:,} runs near the best of {counted(len(law.horizons), 'horizon')} or groups of near ones"
     if not told:
         return f"{said}; the exponents are published ones, the runs do not move them."
     words = ", ".join(f"{p.name}^{p.exponent.value:.2f}" for p in told)
@@ -226,10 +253,15 @@ def _basis(law: Scaling) -> str:
 
 def _warmup_words(choice: WarmupChoice | None) -> str:
     if choice is None:
-        return f"The runs do not say their warmup: {_HABIT:.0%} is a habit, not a finding."
+        return f"The runs do not say their warmup: {percent(_HABIT)} is a habit, not a finding."
     words = f"The shortest warmup within noise of the best, from {choice.runs} runs near this lr and horizon"
-    longest = f"; up to {choice.share.high:.0%} is as good" if choice.share.high > choice.share.value + 0.01 else ""
-    return f"{words}{longest}. There and just above, {choice.failed:.0%} of the runs failed."
+    longest = (
+        f"; it may have to be up to {percent(choice.share.high)}"
+        if choice.share.high > choice.share.value + 0.01
+        else ""
+    )
+    lost = f" With such a warmup, near the best lr and just above, {percent(choice.failed)} of the runs failed."
+    return f"{words}{longest}.{'' if math.isnan(choice.failed) else lost}"
 
 
 def _log(value: float | None) -> float:

@@ -69,6 +69,7 @@ class Response:
         value: what the metric is at the best, less is better; NaN where no fit was possible.
         value_sd: standard deviation of `value`.
         noise: standard deviation of a run about the fit; NaN where no fit was possible.
+        degrees: degrees of freedom that `noise` and `value_sd` rest on, at least 1.
         runs: how many entered the fit.
     """
 
@@ -77,6 +78,7 @@ class Response:
     value: float
     value_sd: float
     noise: float
+    degrees: float
     runs: int
 
     @property
@@ -146,7 +148,15 @@ def likely_best(x: Floats, badness: Floats, failed: Flags) -> float:
     return float(places[np.argmin(smooth)])
 
 
-def response(x: Floats, badness: Floats, failed: Flags, besides: Floats) -> Response | None:
+def response(
+    x: Floats,
+    badness: Floats,
+    failed: Flags,
+    besides: Floats,
+    *,
+    told_at: Floats | None = None,
+    inside: bool = False,
+) -> Response | None:
     """Return the posterior of the best ln lr of runs of one horizon; None where none ended.
 
     Args:
@@ -155,6 +165,9 @@ def response(x: Floats, badness: Floats, failed: Flags, besides: Floats) -> Resp
         failed: of shape (runs,); those runs bound the best from above, see `failure_edge`.
         besides: of shape (runs, columns): what else moves the value, such as the warmup share, as straight lines;
             columns that the runs are too few for are left out, the last first.
+        told_at: of shape (columns,): where `besides` is when the value is told; by default its mean, which is no place
+            to compare the values of several groups at.
+        inside: whether the best among the learning rates of the runs is asked for, and not one beyond them.
     """
     if failed.all():
         return None
@@ -165,8 +178,10 @@ def response(x: Floats, badness: Floats, failed: Flags, besides: Floats) -> Resp
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _PLENTY)).astype(np.intp)]
     x, badness, besides = x[rows], badness[rows], besides[rows]
     lowest, highest = x.min() - _REACH, min(x.max() + _REACH, max(edge, x.min()))
+    if inside:
+        lowest, highest = x.min(), x.max()
     places = np.linspace(lowest, highest, _PLACES)
-    return _posterior(places, x, badness, besides)
+    return _posterior(places, x, badness, besides, told_at)
 
 
 def _near(x: Floats, guess: float) -> Flags:
@@ -177,27 +192,28 @@ def _near(x: Floats, guess: float) -> Flags:
 
 
 def _flat(places: Floats, runs: int) -> Response:
-    return Response(places, np.full(_PLACES, 1 / _PLACES), math.nan, math.nan, math.nan, runs)
+    return Response(places, np.full(_PLACES, 1 / _PLACES), math.nan, math.nan, math.nan, 1.0, runs)
 
 
-def _posterior(places: Floats, x: Floats, badness: Floats, besides: Floats) -> Response:
+def _posterior(places: Floats, x: Floats, badness: Floats, besides: Floats, told_at: Floats | None) -> Response:
     n = len(x)
     # through two learning rates goes a curve with its best anywhere
     middle = (x > x.min() + _SAME) & (x < x.max() - _SAME)
     if n < _LEAST or badness.min() == badness.max() or not middle.any():
         return _flat(places, n)
     level, x0 = float(np.median(badness)), float(x.mean())
-    kept = besides[:, besides.std(axis=0) > 0][:, : max((n - _LEAST) // 5, 0)]
+    kept = np.flatnonzero(besides.std(axis=0) > 0)[: max((n - _LEAST) // 5, 0)]
+    besides, told_at = besides[:, kept], None if told_at is None else told_at[kept]
     beyond = np.maximum(np.maximum(x.min() - places, places - x.max()), 0)
     y: Floats
     y, trust = _without_far_out(badness - level), np.ones(n)
     for _ in range(_ROUNDS):
-        found = _Fit(x - x0, y, trust, besides=kept, at=places - x0, prior=-beyond / _BEYOND)
+        found = _Fit(x - x0, y, trust, besides=besides, told_at=told_at, at=places - x0, prior=-beyond / _BEYOND)
         if found.noise2 is None:
             return _flat(places, n)
         noise = math.sqrt(found.noise2)
         y, trust = found.without_outliers(badness - level), found.trust()
-    return Response(places, found.weights, found.value + level, found.value_sd, noise, n)
+    return Response(places, found.weights, found.value + level, found.value_sd, noise, found.degrees, n)
 
 
 def _without_far_out(y: Floats) -> Floats:
@@ -216,6 +232,7 @@ class _Fit:
         y: badness, of shape (runs,), about 0.
         trust: weight of each run, of shape (runs,), at most 1.
         besides: of shape (runs, columns), taken out of all as straight lines.
+        told_at: of shape (columns,), where `besides` is when the value is told; None is at its mean.
         at: candidates of the best u, of shape (places,).
         prior: their log weights beforehand, of shape (places,).
     """
@@ -223,16 +240,29 @@ class _Fit:
     weights: Floats
     value: float
     value_sd: float
+    degrees: float
     noise2: float | None = None
 
-    def __init__(self, u: Floats, y: Floats, trust: Floats, *, besides: Floats, at: Floats, prior: Floats) -> None:
+    def __init__(
+        self,
+        u: Floats,
+        y: Floats,
+        trust: Floats,
+        *,
+        besides: Floats,
+        told_at: Floats | None,
+        at: Floats,
+        prior: Floats,
+    ) -> None:
         n, root = float(trust.sum()), np.sqrt(trust)
         # every column less what the level and what is besides explain: the rest is fitted one by one
-        level = np.column_stack([np.ones(len(u)), besides - trust @ besides / n])
+        level = np.column_stack([np.ones(len(u)), besides - (trust @ besides / n if told_at is None else told_at)])
         base = np.linalg.qr(root[:, None] * level)[0]
+        # what a column's level is where `besides` is told
+        to_level = np.linalg.pinv(root[:, None] * level)[0]
         columns = np.column_stack([u, y, *(u**2 / 2 if a == 0 else np.exp(a * u) / a**2 for a in _SHAPES)])
-        means = trust @ columns / n
         columns *= root[:, None]
+        means = to_level @ columns
         columns -= base @ (base.T @ columns)
         cross = columns.T @ columns
         total = cross[1, 1]
@@ -263,7 +293,8 @@ class _Fit:
         self.weights = weights.sum(axis=0)
         self.noise2 = float((weights * rest).sum()) / degrees
         self.value = float((weights * best).sum())
-        own_variance = self.noise2 * (1 / n + float((weights * depth**2 / spread).sum()))
+        own_variance = self.noise2 * (float(to_level @ to_level) + float((weights * depth**2 / spread).sum()))
+        self.degrees = degrees
         self.value_sd = math.sqrt(own_variance + float((weights * (best - self.value) ** 2).sum()))
         i, j = np.unravel_index(int(np.argmax(logs)), logs.shape)
         curve = curvature[i, j] * (own[i, j] * columns[:, i + 2] + line[i, j] * columns[:, 0])

@@ -7,6 +7,7 @@ thousand runs are a few megabytes this way, and every analysis is a few lines of
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -140,6 +141,16 @@ def decay_name(schedule: Schedule) -> str:
 def wsd_name(decay_ratio: float | None) -> str:
     """Name a wsd by its share, to the nearest tenth of the run."""
     return "wsd" if decay_ratio is None else f"wsd {max(10 * round(10 * decay_ratio), 10)} %"
+
+
+def decay_of(name: str) -> tuple[str, float | None]:
+    """Return the decay that a name stands for, and its share where the name tells it.
+
+    >>> decay_of("wsd 40 %"), decay_of("cosine")
+    (('wsd', 0.4), ('cosine', None))
+    """
+    told = re.fullmatch(r"wsd (\d+) %", name)
+    return ("wsd", int(told[1]) / 100) if told else (name, None)
 
 
 def with_failures(runs: Runs, bar: float | None = None) -> Runs:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from autowarm.analysis.cells import Rows, cells_of, horizon_logs, usable
-from autowarm.analysis.decay_peaks import log_lr, reference_decay
+from autowarm.analysis.decay_peaks import favoured_decay, log_lr
 from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.response import Response, response
 from autowarm.analysis.runs import Floats, Runs
@@ -149,7 +149,7 @@ def scaling(runs: Runs) -> Scaling | None:
     regression in logarithms with the priors of this module, averaged over how well a power law holds.
     """
     runs = usable(runs)
-    decay = reference_decay(runs)
+    decay = favoured_decay(runs)
     fits = fit_cells(runs, decay)
     if not fits:
         return None

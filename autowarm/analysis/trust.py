@@ -19,7 +19,7 @@ from autowarm.analysis.doubt import Bounds, Doubt, edges
 from autowarm.analysis.repeat_noise import pooled, schedules
 from autowarm.analysis.runs import Runs
 from autowarm.record import TrialRecord
-from autowarm.words import counted
+from autowarm.words import counted, number
 
 __all__ = ["Doubt", "doubts"]
 
@@ -62,15 +62,15 @@ def _of_table(runs: Runs, bounds: Bounds) -> Iterator[Doubt]:
     if not len(runs):
         yield Doubt("none", "There are no runs: nothing can be said.")
     elif best is None:
-        lowest = f"the lowest initial_lr tried was {runs.initial_lr.min():.3g}: try lower ones"
+        lowest = f"the lowest initial_lr tried was {number(runs.initial_lr.min())}: try lower ones"
         count = f"all {len(runs):,} runs" if len(runs) > 1 else "the only run"
         if runs.failed.all():
             yield Doubt("diverged", f"{capital(count)} failed; {lowest}.")
         else:
             yield Doubt("diverged", f"No run ended with a {runs.metric}; {lowest}, and let some runs end.")
     elif runs.ended.sum() > 2 and np.ptp(runs.value[runs.ended]) == 0:
-        words = f"All runs that ended have {runs.metric} {runs.value[best]:.5g}, which tells no schedule from another"
-        yield Doubt("constant", f"{words}: look at the column that holds it.")
+        words = f"All runs that ended have {runs.metric} {number(runs.value[best], 5)}"
+        yield Doubt("constant", f"{words}, which tells no schedule from another: look at the column that holds it.")
     else:
         yield from _table_edges(runs, best, bounds)
         yield from _table_seeds(runs, best)
@@ -149,8 +149,9 @@ def _noise(runs: Runs) -> Iterator[Doubt]:
     spread = float(better.std(ddof=1)) if len(better) > 2 else math.inf
     if noise >= spread:
         words = (
-            f"Seeds alone move {runs.metric} by {noise:.2g} (one standard deviation), the better half of the schedules "
-            f"differ by {spread:.2g}"
+            f"Seeds alone move {runs.metric} by {number(noise, 2)} (one standard deviation), the better half "
+            "of the schedules "
+            f"differ by {number(spread, 2)}"
         )
         yield Doubt("noise", f"{words}: any of them may be the best; repeat them with more seeds.")
 

@@ -1,4 +1,9 @@
-"""The shortest warmup that is as good as any, among runs that are otherwise alike."""
+"""The shortest warmup that is as good as any and lets no more runs fail: the one rule for it.
+
+Where runs suffice it comes from the surface of `autowarm.analysis.shortest_warmup`. Where they do not, runs are put
+together by their warmup, and within noise is a mean that is worse than the best one by less than one standard error of
+the difference. Either way a warmup is ruled out with which more runs fail, about the best learning rate and just above.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from autowarm.analysis.cells import cells_of, horizon_logs
 from autowarm.analysis.estimate import Estimate
-from autowarm.analysis.runs import Flags, Floats
+from autowarm.analysis.repeat_noise import repeat_noise
+from autowarm.analysis.response import likely_best
+from autowarm.analysis.runs import Flags, Floats, Runs
+from autowarm.analysis.shortest_warmup import shortest_warmup
 
+# Runs whose lr is within this of the best (in ln lr) tell of its warmup, where they are put together ...
+_ALIKE = math.log(2)
+# ... and those above it up to this, of the failures to keep away from.
+_ABOVE = math.log(3)
+_MOST_DECAYS = 5
 # Where there are more different shares than this, runs are put together by these edges.
 _DISTINCT = 6
 _EDGES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
@@ -23,6 +37,8 @@ _WANTED = 10
 _LEAST = 3
 # More than so many failed runs in all are not few, unless every warmup has as many.
 _FAILED = 0.1
+# Warmups that differ by less are as long.
+_AS_LONG = 0.05
 _NO_WORSE = 1.5
 
 
@@ -31,22 +47,82 @@ class WarmupChoice:
     """A warmup and what it rests on.
 
     Attributes:
-        share: the one to use; its interval holds those that are as good within noise.
-        failed: share of failed runs there.
-        runs: how many runs it rests on.
+        share: the one to use; its interval holds the shortest that is as good, of a fit with 90 %.
+        fitted: whether it is of a fit, or of runs put together.
+        failed: share of failed runs with such a warmup, about the best learning rate and just above; NaN where there
+            is none.
+        runs: how many it rests on.
     """
 
     share: Estimate
+    fitted: bool
     failed: float
     runs: int
 
 
-def shortest_share(
-    share: Floats, badness: Floats, failed: Flags, *, value_too: Flags | None = None
-) -> WarmupChoice | None:
+def shortest_share(runs: Runs, x: Floats) -> WarmupChoice | None:
     """Return the shortest warmup that is within noise of the best and does not fail more; None where none is known.
 
-    Within noise is: the mean is worse than the best one by less than one standard error of the difference.
+    Args:
+        runs: that ended or failed, of one horizon or of near ones.
+        x: ln lr of each brought to one horizon, of shape (runs,).
+    """
+    known = np.isfinite(runs.warmup_ratio)
+    runs, x = runs.where(known), x[known]
+    if not runs.ended.any():
+        return None
+    above = x - likely_best(x, runs.badness, runs.failed)
+    told = (above >= -_ALIKE) & (above <= _ABOVE)
+    alike = told & (above <= _ALIKE)
+    if np.count_nonzero(alike & runs.ended) < 2:
+        alike = told = np.ones(len(x), dtype=bool)
+    besides = np.column_stack([above, above**2, horizon_logs(runs)])
+    horizon = _horizon(runs)
+    rest = less_what_is_known(runs.badness, besides, runs.ended & alike, horizon)
+    binned = by_bands(runs.warmup_ratio[told], rest[told], runs.failed[told], value_too=alike[told])
+    ended = runs.where(runs.ended)
+    others = [*what_else(ended), *(horizon[runs.ended] == h for h in range(1, int(horizon.max()) + 1))]
+    noise = repeat_noise(ended, np.abs(above[runs.ended]) <= _ABOVE)
+    fitted = shortest_warmup(x[runs.ended], ended.warmup_ratio, ended.badness, noise, others)
+    if fitted is None or binned is None:
+        return binned
+    least, (low, value, high) = binned.least, (fitted.share.low, fitted.share.value, fitted.share.high)
+    value = max(value, least)
+    near = told & (np.abs(runs.warmup_ratio - value) <= _AS_LONG)
+    lost = float(runs.failed[near].mean()) if near.any() else math.nan
+    return WarmupChoice(Estimate(value, low, max(high, value)), fitted=True, failed=lost, runs=fitted.runs)
+
+
+def what_else(runs: Runs) -> list[Floats]:
+    """Return what the metric depends on beside learning rate and warmup, the most important first."""
+    _, place, counts = np.unique(runs.decay, return_inverse=True, return_counts=True)
+    common: list[int] = np.argsort(-counts, kind="stable").tolist()[1 : _MOST_DECAYS + 1]
+    length, x = np.log(runs.total_steps), np.log(runs.initial_lr)
+    moved = (length - length.mean()) * (x - x.mean())
+    decays = [(place == k).astype(np.float64) for k in common]
+    return [length, moved, *decays, np.log(runs.dataset_size), np.log(runs.batch_size)]
+
+
+def _horizon(runs: Runs) -> NDArray[np.intp]:
+    label = np.zeros(len(runs), dtype=np.intp)
+    for i, cell in enumerate(cells_of(horizon_logs(runs))):
+        label[cell] = i
+    return label
+
+
+@dataclass(frozen=True)
+class Banded(WarmupChoice):
+    """A warmup from runs put together.
+
+    Attributes:
+        least: the shortest with which no more runs fail.
+    """
+
+    least: float
+
+
+def by_bands(share: Floats, badness: Floats, failed: Flags, *, value_too: Flags | None = None) -> Banded | None:
+    """Return the shortest warmup by means of runs put together; None where none is known.
 
     Args:
         share: warmup share of each run, NaN where unknown.
@@ -83,8 +159,10 @@ def shortest_share(
     middle = [float(np.median(share[(label == i) & valued])) for i in (at, int(good[-1]))]
     # one longer share within noise says that warmups up to it do no harm
     low = float(names[at]) if len(names) > 1 else 0.0
-    return WarmupChoice(
+    return Banded(
         share=Estimate(middle[0], min(low, middle[0]), max(middle[1], middle[0])),
+        fitted=False,
+        least=float(names[np.flatnonzero(stable)[0]]) if len(names) > 1 else 0.0,
         failed=float(lost[at] / (lost[at] + ended[at])),
         runs=int(n[at]),
     )

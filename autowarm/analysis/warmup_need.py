@@ -26,15 +26,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from autowarm.analysis.binomial import proportion
+from autowarm.analysis.decay_peaks import log_lr
 from autowarm.analysis.estimate import Estimate
+from autowarm.analysis.group_best import group_bests
 from autowarm.analysis.lr_bands import lr_bands
 from autowarm.analysis.one_horizon import alike_lengths
-from autowarm.analysis.optima import fit_optima
 from autowarm.analysis.repeat_noise import repeat_noise
 from autowarm.analysis.runs import Flags, Floats, Runs
 from autowarm.analysis.sensitivity import Sensitivity, sensitivities
-from autowarm.analysis.shortest_warmup import shortest_warmup
 from autowarm.analysis.stable_lr import StableLr, lr_factor, stable_lr
+from autowarm.analysis.warmup_choice import shortest_share, what_else
 from autowarm.analysis.warmup_words import need_sentences
 
 # Edges of the shares of warmup that are told apart; a ratio is below 1.
@@ -43,7 +44,6 @@ SHARES = (0.0, 0.05, 0.15, 0.30, 1.0)
 LARGEST_FACTOR = 1.5
 LARGEST_FAILURE = 0.1
 _ENOUGH, _ENOUGH_OF_A_FACTOR = 30, 200
-_MOST_DECAYS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +100,8 @@ class WarmupNeed:
         gains: of the ranges of warmup from 5 % on over those below; empty where the runs are too few.
         noise: standard deviation of a run's metric when it is repeated; NaN where nothing is known of it.
         noise_is_repeats: whether it comes from runs that differ by their seed alone, or from a local fit.
-        shortest: the shortest warmup's share whose metric is within `noise` of the best, and `best_share`, the share
-            of the best; None where the runs are too few.
+        shortest: the shortest warmup's share whose metric is within `noise` of the best, each share at its own best
+            learning rate; None where the runs are too few.
         short: failures of the runs with a warmup below 5 %, as a rate; NaN where there is none.
         matters: whether warmup matters here; None where the runs cannot tell.
         total_steps: the shortest and the longest run whose metric was compared; None where none was.
@@ -117,7 +117,6 @@ class WarmupNeed:
     noise: float
     noise_is_repeats: bool
     shortest: Estimate | None
-    best_share: float | None
     short: Estimate
     matters: bool | None
     total_steps: tuple[float, float] | None
@@ -137,7 +136,6 @@ class _Value:
     noise: float = math.nan
     noise_is_repeats: bool = False
     shortest: Estimate | None = None
-    best_share: float | None = None
     total_steps: tuple[float, float] | None = None
 
 
@@ -163,7 +161,6 @@ def warmup_need(runs: Runs) -> WarmupNeed | None:
         noise=value.noise,
         noise_is_repeats=value.noise_is_repeats,
         shortest=value.shortest,
-        best_share=value.best_share,
         short=short,
         matters=_matters(factor, short, value),
         total_steps=value.total_steps,
@@ -228,17 +225,18 @@ def _stable(runs: Runs) -> tuple[StableLr, ...]:
 
 
 def _value(runs: Runs) -> _Value:
-    here = runs.where(alike_lengths(runs, runs.ended, enough=_ENOUGH, enough_of_a_factor=_ENOUGH_OF_A_FACTOR))
+    alike = runs.where(alike_lengths(runs, runs.ended, enough=_ENOUGH, enough_of_a_factor=_ENOUGH_OF_A_FACTOR))
+    here = alike.where(alike.ended)
     if len(here) == 0:
         return _Value()
-    x, others = np.log(here.initial_lr), _others(here)
+    x = log_lr(here, "")
     column = _place(here.warmup_ratio, SHARES)
-    fit = fit_optima(x, here.badness, column, others)
+    fit = group_bests(x, here.badness, here.failed, column, what_else(here))
     if fit is None:
         return _Value()
     near = np.isin(column, fit.groups)
-    for place, group in enumerate(fit.groups):
-        near &= (column != group) | (np.abs(x - fit.best[place]) <= math.log(3.0))
+    for group, found in zip(fit.groups, fit.found, strict=True):
+        near &= (column != group) | (np.abs(x - found.mean) <= math.log(3.0))
     repeats = repeat_noise(here, near)
     noise = repeats if math.isfinite(repeats) else fit.noise
     gains = []
@@ -252,28 +250,13 @@ def _value(runs: Runs) -> _Value:
                     share_high=SHARES[k + 1],
                     gain=fit.difference(0, place, pairs),
                     most=fit.difference(0, place).high,
-                    runs=int(fit.counts[0] + fit.counts[place]),
+                    runs=fit.found[0].runs + fit.found[place].runs,
                 )
             )
-    shortest = shortest_warmup(x, here.warmup_ratio, here.badness, noise, others)
-    return _Value(
-        tuple(gains),
-        noise,
-        math.isfinite(repeats),
-        shortest.share if shortest is not None else None,
-        shortest.best if shortest is not None else None,
-        (float(here.total_steps.min()), float(here.total_steps.max())),
-    )
-
-
-def _others(runs: Runs) -> list[Floats]:
-    """Return what the metric depends on beside learning rate and warmup, the most important first."""
-    _, place, counts = np.unique(runs.decay, return_inverse=True, return_counts=True)
-    common: list[int] = np.argsort(-counts, kind="stable").tolist()[1 : _MOST_DECAYS + 1]
-    length, x = np.log(runs.total_steps), np.log(runs.initial_lr)
-    moved = (length - length.mean()) * (x - x.mean())
-    decays = [(place == k).astype(np.float64) for k in common]
-    return [length, moved, *decays, np.log(runs.dataset_size), np.log(runs.batch_size)]
+    choice = shortest_share(alike, log_lr(alike, ""))
+    shortest = choice.share if choice is not None and choice.fitted else None
+    steps = float(here.total_steps.min()), float(here.total_steps.max())
+    return _Value(tuple(gains), noise, math.isfinite(repeats), shortest, steps)
 
 
 def _place(values: Floats, edges: tuple[float, ...]) -> np.ndarray[tuple[int], np.dtype[np.int_]]:

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from autowarm.analysis.estimate import Estimate
+from autowarm.words import number, percent
 
 if TYPE_CHECKING:
     from autowarm.analysis.warmup_need import Cell, WarmupNeed
@@ -38,7 +39,7 @@ def _it_does(need: WarmupNeed) -> list[str]:
         known = "at least " if math.isinf(factor.high) else ""
         said.append(
             f"Warmup matters here: with 5 % of the steps or more, the learning rate at which half of the runs fail is "
-            f"{known}{factor.value:.2g} times higher than with less ({_interval(factor)})."
+            f"{known}{number(factor.value, 2)} times higher than with less ({_interval(factor)})."
         )
         said += _example(need)
     better = [g for g in need.gains if g.gain.low > 0]
@@ -46,7 +47,7 @@ def _it_does(need: WarmupNeed) -> list[str]:
         best = max(better, key=lambda g: g.gain.value)
         also = "It also makes" if said else "Warmup matters here: it makes"
         said.append(
-            f"{also} the best {need.metric} better by {best.gain.value:.3g} ({_interval(best.gain)}) at "
+            f"{also} the best {need.metric} better by {number(best.gain.value)} ({_interval(best.gain)}) at "
             f"{share_words(best.share_low, best.share_high)} of warmup than below 5 %, each at its own best lr."
         )
     return said
@@ -60,7 +61,7 @@ def _example(need: WarmupNeed) -> list[str]:
     if not pairs:
         return []
     short, long = max(pairs, key=lambda p: p[0].failure.value - p[1].failure.value)
-    lrs = f"lr {short.lr_low:.0e} to {short.lr_high:.0e}".replace("e-0", "e-").replace("e+0", "e")
+    lrs = f"lr {number(short.lr_low, 1)} to {number(short.lr_high, 1)}"
     return [
         f"At {lrs}, {_failures(short)} failed with warmup {_share(short)}, and {_failures(long)} with {_share(long)}."
     ]
@@ -72,10 +73,10 @@ def _it_does_not(need: WarmupNeed) -> list[str]:
     else:
         stable = f"{100 * need.short.value:.0f} % of the runs with less than 5 % fail ({_percent(need.short)})"
     most = max(g.most for g in need.gains)
-    better = f"better by at most {most:.2g} with more" if most > 0 else "no better with more"
+    better = f"better by at most {number(most, 2)} with more" if most > 0 else "no better with more"
     return [
         f"Warmup does not matter here: {stable}, and the best {need.metric} is {better}, within what a run varies by "
-        f"when repeated ({need.noise:.2g})."
+        f"when repeated ({number(need.noise, 2)})."
     ]
 
 
@@ -92,7 +93,7 @@ def _cannot_tell(need: WarmupNeed) -> list[str]:
         known.append(f"the learning rate at which half of the runs fail may change by a factor of {factor}")
     if need.gains:
         most = max(need.gains, key=lambda g: g.gain.high)
-        ends = f"{most.gain.low:.2g} to {most.gain.high:.2g}"
+        ends = f"{number(most.gain.low, 2)} to {number(most.gain.high, 2)}"
         known.append(f"the best {need.metric} may change by {ends} with more warmup")
     said = f": {', and '.join(known)}" if known else ""
     count = f"{short} of {need.runs} runs had less than 5 % of it"
@@ -104,15 +105,15 @@ def _shortest(need: WarmupNeed) -> list[str]:
         return []
     noise = "seeds" if need.noise_is_repeats else "the residuals of a local fit"
     return [
-        f"The shortest warmup within noise of the best {need.metric} is {100 * need.shortest.value:.2g} % of the steps "
-        f"({_percent(need.shortest)}); noise is {need.noise:.2g}, from {noise}."
+        f"The shortest warmup within noise of the best {need.metric} is {percent(need.shortest.value)} of the steps "
+        f"({_percent(need.shortest)}); noise is {number(need.noise, 2)}, from {noise}."
     ]
 
 
 def _costs(need: WarmupNeed) -> list[str]:
     return [
-        f"A warmup of {share_words(g.share_low, g.share_high)} costs {-g.gain.value:.2g} of {need.metric} "
-        f"({-g.gain.high:.2g} to {-g.gain.low:.2g}) over one below 5 %."
+        f"A warmup of {share_words(g.share_low, g.share_high)} costs {number(-g.gain.value, 2)} of {need.metric} "
+        f"({number(-g.gain.high, 2)} to {number(-g.gain.low, 2)}) over one below 5 %."
         for g in need.gains
         if g.gain.high < 0
     ]
@@ -122,7 +123,9 @@ def _stable(need: WarmupNeed) -> list[str]:
     told = [s for s in need.stable if s.failed and s.runs >= _ENOUGH]
     if not told:
         return []
-    each = "; ".join(f"{s.lr.value:.2g} ({_interval(s.lr)}) at {share_words(s.share_low, s.share_high)}" for s in told)
+    each = "; ".join(
+        f"{number(s.lr.value, 2)} ({_interval(s.lr)}) at {share_words(s.share_low, s.share_high)}" for s in told
+    )
     return [f"The largest learning rate at which at most one run in ten fails, by warmup: {each}."]
 
 
@@ -130,9 +133,10 @@ def _sensitivity(need: WarmupNeed) -> list[str]:
     if not need.sensitivity:
         return []
     first = need.sensitivity[0]
-    each = "; ".join(f"{s.value.value:.2g} ({_interval(s.value)}) with {s.words}" for s in need.sensitivity)
+    each = "; ".join(f"{_with_interval(s.value)} with {s.words}" for s in need.sensitivity)
     return [
-        f"A learning rate drawn from {first.lr_low:.2g} to {first.lr_high:.2g} costs on average, in {need.metric} "
+        f"A learning rate drawn from {number(first.lr_low, 2)} to {number(first.lr_high, 2)} costs on "
+        f"average, in {need.metric} "
         f"against the best one: {each}."
     ]
 
@@ -145,19 +149,23 @@ def _share(cell: Cell) -> str:
     return share_words(cell.share_low, cell.share_high)
 
 
+def _with_interval(e: Estimate) -> str:
+    return f"{number(e.value, 2)} ({_interval(e)})"
+
+
 def _interval(e: Estimate) -> str:
     return f"90 % interval {_ends(e)}"
 
 
 def _ends(e: Estimate) -> str:
     if math.isinf(e.high):
-        return f"{e.low:.2g} or more"
-    return f"{e.low:.2g} to {e.high:.2g}"
+        return f"{number(e.low, 2)} or more"
+    return f"{number(e.low, 2)} to {number(e.high, 2)}"
 
 
 def _full(e: Estimate) -> str:
-    return f"{e.value:.2g} ({_ends(e)})"
+    return f"{number(e.value, 2)} ({_ends(e)})"
 
 
 def _percent(e: Estimate) -> str:
-    return f"90 % interval {100 * e.low:.2g} to {100 * e.high:.2g} %"
+    return f"90 % interval {number(100 * e.low, 2)} to {number(100 * e.high, 2)} %"

@@ -13,9 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from autowarm.analysis.decay_peaks import PEAKS, WSD_PEAKS
+from autowarm.analysis import decay_peaks
 from autowarm.decays import DECAY_PARAMETERS
 from autowarm.errors import ScheduleError
 from autowarm.planning.spread import value_at
@@ -41,9 +39,7 @@ def reference_decay(decays: Sequence[str]) -> str:
 
 def relative_peak(schedule: Schedule) -> float:
     """Return the best peak under the decay of a schedule, over that under cosine; 1 where nothing is known."""
-    if schedule.decay == "wsd":
-        return float(np.interp(schedule.decay_ratio or 0.2, *WSD_PEAKS))
-    return PEAKS.get(schedule.decay, 1.0)
+    return decay_peaks.relative_peak(schedule.decay, schedule.decay_ratio)
 
 
 def with_decay(schedule: Schedule, decay: str, space: SearchSpace) -> Schedule:

@@ -46,7 +46,7 @@ from autowarm.errors import StudyError
 from autowarm.record import VALIDATION_BATCH_COST, TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.specs import JobInfo
-from autowarm.words import counted
+from autowarm.words import counted, number
 
 SEEDS = 3
 # numpy, and with it Lightning, seeds with 32 bits
@@ -193,12 +193,13 @@ class Bracket:
             breaks = _spread([r.breaks for r in self.readings])
             end = f"training becomes unstable at {_spread([r.unstable for r in self.readings])}"
             end += f" and breaks at {breaks}" if breaks else ""
-        return f"initial_lr {self.low:.3g} to {self.high:.3g} by a range test of {counted(n, 'seed')}: {fall}, {end}"
+        ends = f"{number(self.low)} to {number(self.high)}"
+        return f"initial_lr {ends} by a range test of {counted(n, 'seed')}: {fall}, {end}"
 
 
 def _spread(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
-    ends = dict.fromkeys(f"{value:.2g}" for value in (min(known), max(known))) if known else {}
+    ends = dict.fromkeys(number(value, 2) for value in (min(known), max(known))) if known else {}
     return " to ".join(ends)
 
 
@@ -255,7 +256,7 @@ def bracket(sweeps: Sequence[Sweep]) -> Bracket:
     readable = [s for s in sweeps if len(_finite(s)) >= 3]
     if not readable:
         lowest = min((s.lrs[0] for s in sweeps if s.lrs), default=None)
-        where = f" from a learning rate of {lowest:.2g} on" if lowest is not None else ""
+        where = f" from a learning rate of {number(lowest, 2)} on" if lowest is not None else ""
         raise StudyError(
             f"the training loss is not finite{where}, too low to be the cause: "
             "run the job on its own, outside of autowarm, until it trains"

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from autowarm.analysis.best import warmup_share, warmup_steps
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
+from autowarm.words import number
 
 
 def escape(text: object) -> str:
@@ -31,7 +32,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 
 def lr_cell(schedule: Schedule | None) -> str:
     """Return the peak learning rate."""
-    return "-" if schedule is None else f"{schedule.initial_lr:.4g}"
+    return "-" if schedule is None else number(schedule.initial_lr, 4)
 
 
 def warmup_cell(record: TrialRecord) -> str:
@@ -42,7 +43,7 @@ def warmup_cell(record: TrialRecord) -> str:
     if steps == 0:
         return "none"
     shape = "" if schedule.warmup == "linear" else f", {schedule.warmup}"
-    return f"{share * 100:.3g} % ({steps:,} steps{shape})"
+    return f"{number(share * 100)} % ({steps:,} steps{shape})"
 
 
 def decay_cell(schedule: Schedule | None) -> str:

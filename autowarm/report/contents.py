@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal, TypeAlias, get_args
 
 from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.best import Horizon, horizons, target_horizon
@@ -20,6 +21,10 @@ from autowarm.analysis.trust import Doubt, doubts
 from autowarm.analysis.warmup_need import WarmupNeed, warmup_need
 from autowarm.planning.range_test import Bracket, found_range
 from autowarm.record import TrialRecord
+
+# The fields of `Contents` that take time.
+Analysis: TypeAlias = Literal["warmup", "decays", "importance", "scaling", "grid", "doubts"]
+ANALYSES: tuple[Analysis, ...] = get_args(Analysis)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +102,13 @@ class Contents:
         return found_range(self.records)
 
 
-def contents_of(records: Iterable[TrialRecord], *, name: str, bounds: Bounds | None = None) -> Contents:
+def contents_of(
+    records: Iterable[TrialRecord],
+    *,
+    name: str,
+    bounds: Bounds | None = None,
+    only: Collection[Analysis] = ANALYSES,
+) -> Contents:
     """Analyse the records of a study.
 
     Args:
@@ -105,11 +116,12 @@ def contents_of(records: Iterable[TrialRecord], *, name: str, bounds: Bounds | N
         name: the title of the report.
         bounds: (low, high) of `initial_lr` and `warmup_ratio` as searched; by default that of `initial_lr` is from
             the range test, where there was one.
+        only: the analyses to make; those that are left out are None, as if they had found nothing.
 
     Raises:
         RecordError: the records watch different metrics.
     """
-    return _analysed(answers_of(records, name=name, bounds=bounds))
+    return _analysed(answers_of(records, name=name, bounds=bounds), only)
 
 
 def contents_of_runs(runs: Runs, *, name: str, notices: Sequence[str] = ()) -> Contents:
@@ -141,19 +153,19 @@ def answers_of(records: Iterable[TrialRecord], *, name: str, bounds: Bounds | No
     )
 
 
-def _analysed(contents: Contents) -> Contents:
+def _analysed(contents: Contents, only: Collection[Analysis] = ANALYSES) -> Contents:
     runs = contents.runs
-    law = scaling(runs)
     answers = contents.answers if contents.records else None
-    return replace(
-        contents,
-        warmup=warmup_need(runs),
-        decays=decay_choice(runs),
-        importance=importance(runs),
-        scaling=law,
-        grid=horizon_grid(runs, law),
-        doubts=tuple(doubts(runs, contents.records or None, contents.bounds, answers)),
-    )
+    law = scaling(runs) if {"scaling", "grid"} & set(only) else None
+    make: dict[Analysis, Callable[[], object]] = {
+        "warmup": lambda: warmup_need(runs),
+        "decays": lambda: decay_choice(runs),
+        "importance": lambda: importance(runs),
+        "scaling": lambda: law,
+        "grid": lambda: horizon_grid(runs, law),
+        "doubts": lambda: tuple(doubts(runs, contents.records or None, contents.bounds, answers)),
+    }
+    return replace(contents, **{name: make[name]() for name in only})  # type: ignore[arg-type] # fields by name
 
 
 def bounds_of(records: Sequence[TrialRecord], bounds: Bounds | None) -> Bounds | None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from autowarm.decays import Array, cooldown_steps_of
 from autowarm.schedule import Schedule
+from autowarm.words import number, percent
 
 # A braille character is 2 dots wide and 4 high; the bit of each dot, by row and column.
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
@@ -28,7 +29,7 @@ def curve_text(
         height: of the plot in lines, at least 4.
     """
     top = top or float(lrs.max()) or 1.0
-    labels = {0: f"{top:.3g}", height // 2: f"{top / 2:.3g}", height - 1: "0"}
+    labels = {0: number(top), height // 2: number(top / 2), height - 1: "0"}
     margin = max(len(label) for label in labels.values())
     columns = max(width, 30) - margin - 2
     plot = _braille(lrs, columns, height, top=top)
@@ -57,7 +58,7 @@ def key_steps(schedule: Schedule, total_steps: int) -> list[tuple[int, str]]:
     named = [(0, "first step")]
     end = "end of warmup, the peak" if schedule.decay_from == "peak" else "end of warmup"
     named += [(schedule.peak_step_of(total_steps), end)] if w else []
-    named += [(round(total_steps * share), f"{share:.0%} of the steps") for share in (0.25, 0.5, 0.75)]
+    named += [(round(total_steps * share), f"{percent(share)} of the steps") for share in (0.25, 0.5, 0.75)]
     if schedule.decay_ratio is not None:
         cooldown = min(cooldown_steps_of(schedule.decay_ratio, span), span - w)
         named += [(max(span - cooldown - schedule.step_offset, 0), "cooldown starts")]
@@ -69,7 +70,7 @@ def key_steps_of(lrs: Array) -> list[tuple[int, str]]:
     """Return the steps that tell learning rates of which no schedule is known; as `key_steps`."""
     total_steps = len(lrs)
     named = [(0, "first step"), (int(np.argmax(lrs)), "the peak")]
-    named += [(round(total_steps * share), f"{share:.0%} of the steps") for share in (0.25, 0.5, 0.75)]
+    named += [(round(total_steps * share), f"{percent(share)} of the steps") for share in (0.25, 0.5, 0.75)]
     return _together([*named, (total_steps - 1, "last step")], total_steps)
 
 
@@ -106,7 +107,7 @@ def draw_curve(lrs: Array, title: str, path: Path) -> None:
 
 
 def _key_table(lrs: Array, named: Sequence[tuple[int, str]]) -> list[str]:
-    rows = [(f"{step:,}", f"{lrs[step]:.4g}", words) for step, words in named]
+    rows = [(f"{step:,}", number(lrs[step], 4), words) for step, words in named]
     rows = [("step", "lr", ""), *rows]
     first, second = (max(len(row[column]) for row in rows) for column in (0, 1))
     return [f"{a:>{first}}  {b:>{second}}  {c}".rstrip() for a, b, c in rows]

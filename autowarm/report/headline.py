@@ -12,8 +12,8 @@ from autowarm.analysis.best import horizon_words
 from autowarm.analysis.compare import Comparison
 from autowarm.analysis.spend import spend
 from autowarm.report.contents import Contents
-from autowarm.report.words import counts_words, lr_interval, percent, schedule_in_words
-from autowarm.words import counted, duration
+from autowarm.report.words import counts_words, lr_interval, schedule_in_words
+from autowarm.words import counted, duration, number, percent, signed
 
 _PLACES = {1: "the best", 2: "the second best", 3: "the third best"}
 
@@ -89,17 +89,21 @@ def _reached(answer: Answer, trials: int, shorter: int) -> str:
         "the only trial" if trials == 1 else f"{_PLACES.get(answer.place, f'no. {answer.place}')} of {trials} trials"
     )
     after = f", after {shorter} shorter ones" if shorter else ""
-    return f"reached {best.monitor} {best.value:.5g}, {place} at {where}{after}."
+    return f"reached {best.monitor} {number(best.value, 5)}, {place} at {where}{after}."
 
 
 def _expected(answer: Answer) -> Fact:
     chosen, label = answer.chosen, f"Expected {answer.record.monitor}"
     if chosen is None or chosen.mean is None:
-        return Fact(label, f"{answer.record.value:.5g}", "seen once, in the search, which flatters")
+        return Fact(label, number(answer.record.value, 5), "seen once, in the search, which flatters")
     n = len(chosen.values)
     if chosen.spread is None:
-        return Fact(label, f"{chosen.mean:.5g}", "on one fresh seed")
-    return Fact(label, f"{chosen.mean:.5g} ± {chosen.spread:.1g}", f"mean and standard deviation of {n} fresh seeds")
+        return Fact(label, number(chosen.mean, 5), "on one fresh seed")
+    return Fact(
+        label,
+        f"{number(chosen.mean, 5)} ± {number(chosen.spread, 1)}",
+        f"mean and standard deviation of {n} fresh seeds",
+    )
 
 
 def _gain(against: Comparison) -> Fact:
@@ -113,15 +117,15 @@ def _gain(against: Comparison) -> Fact:
         detail = "on one seed, which cannot tell it from noise"
     else:
         noise = "beyond noise" if against.beyond_noise else "within noise"
-        detail = f"95 % interval ± {against.half_width:.2g}, paired over {against.n_seeds} seeds: {noise}"
-    return Fact(label, f"{gain:+.3g}", f"{detail}. Today: {against.today.removeprefix('today: ')}")
+        detail = f"95 % interval ± {number(against.half_width, 2)}, paired over {against.n_seeds} seeds: {noise}"
+    return Fact(label, f"{signed(gain)}", f"{detail}. Today: {against.today.removeprefix('today: ')}")
 
 
 def _cost(contents: Contents) -> Fact:
     spent = contents.spent
-    unit = "full run" if f"{spent.full_runs:.3g}" == "1" else "full runs"
+    unit = "full run" if number(spent.full_runs) == "1" else "full runs"
     detail = f"{counted(spent.trials, 'trial')}, {spent.steps:,} steps, {duration(spent.seconds)} of training"
-    return Fact("Cost to find", f"{spent.full_runs:.3g} {unit}", detail)
+    return Fact("Cost to find", f"{number(spent.full_runs)} {unit}", detail)
 
 
 def _of_runs(contents: Contents) -> Headline:
@@ -129,7 +133,9 @@ def _of_runs(contents: Contents) -> Headline:
     failed = int(runs.failed.sum())
     facts = [Fact("Runs", f"{len(runs):,}", _lengths(contents))]
     if failed:
-        lost = "diverged, have no value" + (f", or ended at {runs.bar:.3g} or worse" if math.isfinite(runs.bar) else "")
+        lost = "diverged, have no value" + (
+            f", or ended at {number(runs.bar)} or worse" if math.isfinite(runs.bar) else ""
+        )
         facts.append(Fact("Failed", f"{failed:,} ({percent(failed / len(runs))})", lost))
     row = runs.best()
     if row is None:
@@ -137,8 +143,8 @@ def _of_runs(contents: Contents) -> Headline:
     value, steps = runs.value[row], runs.total_steps[row]
     used = schedule_in_words(runs.initial_lr[row], runs.warmup_ratio[row], str(runs.decay[row]))
     place = f"the best of {len(runs):,} runs" if len(runs) > 1 else "the only run"
-    rest = f": {place}, it reached {runs.metric} {value:.5g} in {steps:,.0f} steps."
-    best = Fact(f"Best {runs.metric}", f"{value:.5g}", "one run, and the luckiest: do not expect as much again")
+    rest = f": {place}, it reached {runs.metric} {number(value, 5)} in {steps:,.0f} steps."
+    best = Fact(f"Best {runs.metric}", number(value, 5), "one run, and the luckiest: do not expect as much again")
     return Headline(f"Use {used}", rest, _neighbours(contents, value), (best, *facts))
 
 

@@ -20,6 +20,7 @@ from autowarm.errors import ScheduleError, SettingsError
 from autowarm.files import replace
 from autowarm.record import OUTCOMES, TrialRecord
 from autowarm.report.palette import colour
+from autowarm.words import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,7 +173,7 @@ def panel_of(
         kept = search
     baseline = tuple(r for r in here if r.role == "baseline")
     chosen = answer.chosen if answer is not None else None
-    confirmed = f", {chosen.mean:.5g} on fresh seeds" if chosen is not None and chosen.mean is not None else ""
+    confirmed = f", {number(chosen.mean, 5)} on fresh seeds" if chosen is not None and chosen.mean is not None else ""
     return Panel(horizon, tuple(kept), baseline, best, len(search) - len(kept), confirmed)
 
 
@@ -304,7 +305,7 @@ def _finish_metric_axis(panel: Panel, axes: Axes) -> None:
 def _title(panel: Panel, row: SubFigure) -> None:
     said = horizon_words(panel.horizon)
     if panel.best is not None and panel.best.schedule is not None:
-        said += f"\nbest: {panel.best.schedule}: {panel.best.monitor} {panel.best.value:.5g}{panel.confirmed}"
+        said += f"\nbest: {panel.best.schedule}: {panel.best.monitor} {number(panel.best.value, 5)}{panel.confirmed}"
     row.suptitle(plain_text(said), fontsize=10, x=0.01, ha="left")
 
 

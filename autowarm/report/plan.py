@@ -7,7 +7,7 @@ from autowarm.planning.ladder import Ladder
 from autowarm.planning.range_test import RangeTestPlan
 from autowarm.settings import StudySettings
 from autowarm.space import Choice, Dimension, Fixed, Range
-from autowarm.words import counted, duration
+from autowarm.words import counted, duration, number
 
 
 def plan_text(settings: StudySettings, plans: list[HorizonPlan]) -> str:
@@ -52,7 +52,7 @@ def _range_test(test: RangeTestPlan, plan: HorizonPlan) -> list[str]:
     seconds = len(test.seeds) * (plan.info.fixed_seconds + test.steps * plan.info.step_seconds)
     return [
         f"First a range test of initial_lr: {len(test.seeds)} seeds of {test.steps} steps each, "
-        f"rising from {test.low:.2g} to {test.high:.2g}",
+        f"rising from {number(test.low, 2)} to {number(test.high, 2)}",
         f"  at most {test.cost:,.0f} steps = {test.share:.2g} full runs of {plan.info.total_steps:,} steps, "
         f"about {duration(seconds)}; it ends where training breaks",
     ]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from autowarm.analysis.estimate import Estimate
+from autowarm.words import number, percent
 
 # No training uses a learning rate as low as this, or as high as one over it.
 _NO_LR = 1e-12
@@ -20,22 +21,13 @@ def counts_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
-def percent(share: float) -> str:
-    """Return a share in per cent; "-" where it is not known.
-
-    >>> percent(0.0372), percent(1 / 3), percent(0.0)
-    ('3.7 %', '33 %', '0 %')
-    """
-    return f"{share * 100:.2g} %" if math.isfinite(share) and share < 0.995 else "100 %" if share >= 0.995 else "-"
-
-
 def schedule_in_words(initial_lr: float, warmup_ratio: float, decay: str) -> str:
     """Return a schedule of which the numbers alone are known.
 
     >>> schedule_in_words(2e-4, 0.06, "cosine"), schedule_in_words(2e-4, float("nan"), "")
-    ('lr 2e-4, warmup 6 %, cosine', 'lr 2e-4')
+    ('lr 0.0002, warmup 6 %, cosine', 'lr 0.0002')
     """
-    parts = [f"lr {lr_words(initial_lr)}"]
+    parts = [f"lr {number(initial_lr)}"]
     if math.isfinite(warmup_ratio):
         parts.append(f"warmup {percent(warmup_ratio)}" if warmup_ratio > 0 else "no warmup")
     return ", ".join([*parts, *([decay] if decay else [])])
@@ -50,27 +42,15 @@ def interval(estimate: Estimate, digits: int = 3) -> str:
     return _with_ends(estimate, lambda value: _rounded(value, digits, estimate))
 
 
-def lr_words(lr: float, digits: int = 3) -> str:
-    """Return a learning rate.
-
-    >>> lr_words(0.00123), lr_words(1e-4), lr_words(3.14159e-05)
-    ('0.00123', '1e-4', '3.14e-5')
-    """
-    if not 0 < lr < 1e-3:
-        return f"{lr:.{digits}g}"
-    mantissa, exponent = f"{lr:.{digits - 1}e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
-
-
 def lr_interval(estimate: Estimate, digits: int = 3) -> str:
     """Return a learning rate with its interval, open where nothing that a training could use bounds it.
 
     >>> lr_interval(Estimate(1e-4, 5e-5, math.inf)), lr_interval(Estimate(0.01, 0.0, 1e30))
-    ('1e-4 (at least 5e-5)', '0.01')
+    ('0.0001 (at least 5e-5)', '0.01')
     """
     low = estimate.low if estimate.low > _NO_LR else -math.inf
     high = estimate.high if estimate.high < 1 / _NO_LR else math.inf
-    return _with_ends(Estimate(estimate.value, low, high), lambda lr: lr_words(lr, digits))
+    return _with_ends(Estimate(estimate.value, low, high), lambda lr: number(lr, digits))
 
 
 def _with_ends(estimate: Estimate, words: Callable[[float], str]) -> str:
@@ -86,7 +66,7 @@ def _with_ends(estimate: Estimate, words: Callable[[float], str]) -> str:
 def _rounded(value: float, digits: int, estimate: Estimate) -> str:
     # next to its interval a rounding error is 0
     wide = max((abs(end) for end in (estimate.low, estimate.high) if math.isfinite(end)), default=0.0)
-    return f"{0.0 if abs(value) < 1e-6 * wide else value:.{digits}g}"
+    return number(0.0 if abs(value) < 1e-6 * wide else value, digits)
 
 
 def share_interval(estimate: Estimate) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 
 from autowarm.analysis.runs import Flags, Floats
 from autowarm.errors import RecordError
+from autowarm.words import number
 
 # More rows than that whose warmup outlasts the run are no accident of a random search, but another unit.
 _MIXED_UP = 0.05
@@ -139,7 +140,7 @@ def called(name: str, sources: Mapping[str, str]) -> str:
 
 def _where(broken: Flags, values: Floats) -> str:
     first = int(np.argmax(broken))
-    return f"{_count(broken)}, the first of them row {first + 1}: {values[first]:.6g}"
+    return f"{_count(broken)}, the first of them row {first + 1}: {number(values[first], 6)}"
 
 
 def _count(mask: Flags) -> str:

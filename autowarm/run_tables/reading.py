@@ -18,6 +18,7 @@ from autowarm.run_tables.cells import FAILED, STOPPED, flagged
 from autowarm.run_tables.checks import check_units, check_warmup
 from autowarm.run_tables.columns import WARMUPS, Columns, check_columns, warmup_hint
 from autowarm.run_tables.found import Found, found_in
+from autowarm.words import number
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +190,7 @@ def _failures(told: Runs, runs: Runs, *, given: bool) -> Iterator[str]:
     if learned_nothing:
         side = "above" if runs.mode == "min" else "below"
         own = "as failed_at says" if given else "where runs end that learned nothing; failed_at sets another limit"
-        why.append(f"{learned_nothing:,} with {runs.metric} at {runs.bar:.4g} or {side} ({own})")
+        why.append(f"{learned_nothing:,} with {runs.metric} at {number(runs.bar, 4)} or {side} ({own})")
     yield f"{failed:,} of {len(runs):,} runs failed: {', '.join(why)}."
 
 

@@ -43,6 +43,13 @@ def test_a_tie_is_called_one_in_nine_of_ten() -> None:
     assert called >= 34
 
 
+def test_no_decay_is_called_worse_where_none_is() -> None:
+    """At most one table in ten, whatever the number of decays and however few the runs of each."""
+    level = {"constant": 1.0, "cosine": 1.0, "linear": 1.0}
+    claims = [any(not d.tied for d in chosen(search(seed, level, n=36)).decays) for seed in range(100)]
+    assert np.mean(claims) <= 0.1
+
+
 def test_nine_of_ten_intervals_hold_the_truth() -> None:
     level = {"constant": 1.0, "cosine": 1.1}
     found = [d for seed in range(200) for d in chosen(search(seed, level)).decays]

@@ -68,7 +68,7 @@ def test_what_is_better_beyond_noise_is_alone() -> None:
     grid = horizon_grid(seeds_of({0.001: 1.5, 0.002: 1.0, 0.003: 1.4}, noise=0.05))
     assert grid is not None
     cell = grid.cells[0][0]
-    assert cell.ties == ("lr 0.002, warmup 10.0%, cosine",)
+    assert cell.ties == ("lr 0.002, warmup 10 %, cosine",)
     assert cell.value == pytest.approx(1.0, abs=0.05)
     assert not any("tie" in s for s in grid.sentences())
 
@@ -91,7 +91,7 @@ def test_a_schedule_that_failed_once_is_no_tie_of_those_that_did_not() -> None:
     value[10] = math.nan
     grid = horizon_grid(make_runs(runs.initial_lr, value))
     assert grid is not None
-    assert grid.cells[0][0].ties == ("lr 0.001, warmup 10.0%",)
+    assert grid.cells[0][0].ties == ("lr 0.001, warmup 10 %",)
 
 
 def test_many_horizons_become_six_bands_of_either() -> None:

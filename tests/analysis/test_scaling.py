@@ -119,13 +119,14 @@ def test_a_thousand_different_horizons_are_put_into_bands() -> None:
         assert horizon.lr.value == pytest.approx(1e-3 * (horizon.total_steps / 1000) ** -0.4, rel=0.3)
 
 
-def test_learning_rates_of_other_decays_are_moved_by_what_is_known() -> None:
+@pytest.mark.parametrize(("other", "peak"), [("constant", 0.32), ("wsd 40 %", 0.63), ("wsd", 0.53)])
+def test_learning_rates_of_other_decays_are_moved_by_what_is_known(other: str, peak: float) -> None:
     rng = np.random.default_rng(3)
     u = rng.uniform(-2, 1.5, 80)
-    decay = np.where(np.arange(80) < 40, "cosine", "constant")
-    best = np.where(decay == "cosine", 1e-3, 0.32e-3)
-    # constant ends higher
-    value = 1 + 0.05 * u**2 + 0.2 * (decay == "constant") + 0.003 * rng.standard_normal(80)
+    decay = np.where(np.arange(80) < 40, "cosine", other)
+    best = np.where(decay == "cosine", 1e-3, peak * 1e-3)
+    # the other one ends higher
+    value = 1 + 0.05 * u**2 + 0.2 * (decay == other) + 0.003 * rng.standard_normal(80)
     found = scaling(make_runs(best * np.exp(u), value, decay=decay))
     assert found is not None
     assert found.decay == "cosine"

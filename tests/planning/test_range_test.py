@@ -23,6 +23,7 @@ from autowarm.planning.range_test import (
     sweep_of,
 )
 from autowarm.record import TrialRecord
+from autowarm.words import number
 
 MakeRecord = Callable[..., TrialRecord]
 
@@ -66,7 +67,7 @@ def test_the_start_of_the_fall_and_the_edge_are_found(start: float, edge: float,
     assert all(within(r.start, start, 8) for r in found.readings), found.words
     assert found.low <= found.high / 100
     assert found.low <= start
-    assert all(figure in found.words for figure in (f"{found.low:.3g}", f"{found.high:.3g}", "3 seeds"))
+    assert all(figure in found.words for figure in (number(found.low), number(found.high), "3 seeds"))
 
 
 def test_a_run_that_was_ended_has_its_break_there() -> None:
@@ -134,7 +135,7 @@ def test_what_follows_a_loss_that_is_not_finite_does_not_count() -> None:
 def test_a_seed_that_is_nan_from_its_first_step_is_left_out() -> None:
     dead = Sweep(lrs=LRS[:1], losses=(math.nan,), broke_at=LRS[0])
     assert bracket([curve(seed=0), dead, curve(seed=1)]).readings == tuple(read(curve(seed=s)) for s in (0, 1))
-    with pytest.raises(StudyError, match=r"not finite from a learning rate of 1e-06 on, .*: run the job on its own"):
+    with pytest.raises(StudyError, match=r"not finite from a learning rate of 1e-6 on, .*: run the job on its own"):
         bracket([dead, dead])
     with pytest.raises(StudyError, match="the training loss is not finite, too low"):
         bracket([Sweep(lrs=(), losses=(), broke_at=1e-6)])

@@ -26,9 +26,9 @@ EXPECTED = """\
 
 step    lr
    0     0  first step
-  25   0.5  25% of the steps
-  50     1  end of warmup, the peak; 50% of the steps
-  75   0.5  75% of the steps
+  25   0.5  25 % of the steps
+  50     1  end of warmup, the peak; 50 % of the steps
+  75   0.5  75 % of the steps
   99  0.02  last step
 """
 
@@ -48,9 +48,9 @@ def test_the_key_steps_of_a_wsd() -> None:
     assert key_steps(WSD, 1000) == [
         (0, "first step"),
         (100, "end of warmup, the peak"),
-        (250, "25% of the steps"),
-        (500, "50% of the steps"),
-        (750, "75% of the steps"),
+        (250, "25 % of the steps"),
+        (500, "50 % of the steps"),
+        (750, "75 % of the steps"),
         (800, "cooldown starts"),
         (999, "last step"),
     ]
@@ -76,7 +76,7 @@ def test_steps_that_fall_together_are_told_once() -> None:
     assert [step for step, _ in key_steps(Schedule(initial_lr=1.0), 1)] == [0]
     assert key_steps(Schedule(initial_lr=1.0, warmup_ratio=0.5), 100)[2] == (
         50,
-        "end of warmup, the peak; 50% of the steps",
+        "end of warmup, the peak; 50 % of the steps",
     )
 
 
@@ -99,7 +99,7 @@ def test_the_plot_keeps_to_its_size(total: int, width: int, height: int, decay: 
     plot = text(schedule, total, width=width, height=height).split("\n\n")[0].splitlines()
     assert len(plot) == height + 2
     assert all(len(line) <= width for line in plot)
-    assert "1.23e-05" in plot[0]
+    assert "1.23e-5" in plot[0]
 
 
 def test_a_warmup_that_does_not_fit_is_refused() -> None:

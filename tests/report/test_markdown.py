@@ -218,7 +218,7 @@ def test_an_audit_of_the_pruning_is_told_by_horizon(make_record: MakeRecord) -> 
     records += [make_record(value=v, audit_step=50, audit_reason="it was behind") for v in (0.5, 3.5)]
     assert sections(report_md(records, name="x"))["Was pruning right"].strip() == (
         "- total_steps 100, dataset_size 1,000: of the 8 trials that pruning would have stopped, 2 were finished as an "
-        "audit. 1 of these would have been the best (97% of all such trials at most, with 95 % confidence), 1 in the "
+        "audit. 1 of these would have been the best (97 % of all such trials at most, with 95 % confidence), 1 in the "
         "best tenth."
     )
 

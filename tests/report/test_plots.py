@@ -12,12 +12,12 @@ from sample_contents import NASTY, sample_contents, sample_record, sample_table
 
 from autowarm.errors import SettingsError
 from autowarm.planning.range_test import Bracket
-from autowarm.report.contents import answers_of
+from autowarm.report.contents import ANALYSES, answers_of
 from autowarm.report.matplotlib_figure import draw_plot, figure
 from autowarm.report.palette import COLOURS, THEMES, colour
 from autowarm.report.plot import Band, Bars, Line, Points, Squares
 from autowarm.report.plots.curves import TOP
-from autowarm.report.plots.registry import PLOTS, plot_of, plots_of
+from autowarm.report.plots.registry import PLOTS, READS, plot_of, plots_of
 from autowarm.report.plots.thinning import thinned_rows
 
 
@@ -201,3 +201,11 @@ def test_a_note_says_what_is_left_out() -> None:
     records = [sample_record(i, 10 ** (-4 + i / 100)) for i in range(100)]
     made = figure(plot_of(answers_of(records, name="x"), "loss_curves"))
     assert made.legends[0].get_title().get_text() == "58 of 100 trials are drawn, from the best to the worst."
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_plot_reads_no_other_analysis_than_it_says(name: str) -> None:
+    whole = sample_contents()
+    kept: tuple[str, ...] = READS.get(name, ())
+    less = replace(whole, **{field: () if field == "doubts" else None for field in ANALYSES if field not in kept})  # type: ignore[arg-type] # fields by name
+    assert PLOTS[name][1](less) == PLOTS[name][1](whole)

@@ -104,6 +104,13 @@ def test_a_table_reads_the_same_in_every_format(tmp_path: Path, name: str) -> No
     assert table.notices == ("1 of 4 runs failed: 1 flagged.",)
 
 
+def test_a_table_of_too_many_rows_is_refused_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autowarm.run_tables.found.MOST_ROWS", 2)
+    rows = [*ROWS, *ROWS, *ROWS]
+    assert "has more than 2 rows" in refusal(tmp_path, as_csv(rows), COLUMNS)
+    assert "shuf" in refusal(tmp_path, as_csv(rows), COLUMNS)
+
+
 def test_batches_are_put_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_files, "_BATCH_ROWS", 3)
     monkeypatch.setattr(table_files, "_BLOCK_BYTES", 200)

@@ -17,6 +17,7 @@ from autowarm.report.picture import healthy_range, lr_curve, panel_of
 from autowarm.report.plot import Axis, Band, Line, Mark, Plot
 from autowarm.report.plots.thinning import thinned
 from autowarm.report.range_picture import loss_range
+from autowarm.words import number
 
 # Schedules whose learning rates are drawn next to today's: more are not told apart.
 TOP = 10
@@ -68,7 +69,7 @@ def _lr_line(record: TrialRecord, colour: str, label: str) -> Line | None:
     curve = lr_curve(record)
     if curve is None:
         return None
-    value = f"\n{record.monitor} {record.value:.5g}" if has_value(record) else ""
+    value = f"\n{record.monitor} {number(record.value, 5)}" if has_value(record) else ""
     return Line(
         x=tuple(curve[0]),
         y=tuple(curve[1]),

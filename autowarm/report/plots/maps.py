@@ -13,7 +13,8 @@ from autowarm.analysis.runs import Flags, Floats, Runs
 from autowarm.report.contents import Contents
 from autowarm.report.plot import Axis, Line, Mark, Plot, Points, Square, Squares
 from autowarm.report.plots.thinning import thinned_rows
-from autowarm.report.words import lr_interval, lr_words, percent, schedule_in_words
+from autowarm.report.words import lr_interval, schedule_in_words
+from autowarm.words import number, percent
 
 # Lengths of run up to which each is a group of its own.
 _LENGTHS = 12
@@ -96,7 +97,7 @@ def _points(runs: Runs, mask: Flags, label: str, *, colour: str, symbol: str, si
 
 def _hover(runs: Runs, row: int) -> str:
     schedule = schedule_in_words(runs.initial_lr[row], runs.warmup_ratio[row], str(runs.decay[row]))
-    value = f"{runs.metric} {runs.value[row]:.5g}" if np.isfinite(runs.value[row]) else "no value"
+    value = f"{runs.metric} {number(runs.value[row], 5)}" if np.isfinite(runs.value[row]) else "no value"
     ended = "failed: " if runs.failed[row] else "stopped early: " if runs.stopped[row] else ""
     return f"{schedule}\n{ended}{value}, {runs.total_steps[row]:,.0f} steps"
 
@@ -183,7 +184,7 @@ def horizons(contents: Contents) -> Plot | str:
 
 def _cell_text(cell: GridCell) -> str:
     tied = "≈ " if cell.ties else ""
-    lines = [f"{tied}{lr_words(cell.initial_lr.value, 2)}"]
+    lines = [f"{tied}{number(cell.initial_lr.value, 2)}"]
     lines += [f"{percent(cell.warmup_ratio)}"] if math.isfinite(cell.warmup_ratio) else []
     return "\n".join([*lines, *([cell.decay] if cell.decay else [])])
 
@@ -194,6 +195,6 @@ def _cell_hover(cell: GridCell, metric: str) -> str:
         f"lr {lr_interval(cell.initial_lr)}",
         schedule_in_words(cell.initial_lr.value, cell.warmup_ratio, cell.decay),
     ]
-    lines += [f"{metric} {cell.value:.5g}"] if cell.value is not None else []
+    lines += [f"{metric} {number(cell.value, 5)}"] if cell.value is not None else []
     lines += ["within noise of it:", *cell.ties[:4]] if cell.ties else []
     return "\n".join(lines)

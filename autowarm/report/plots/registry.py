@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from autowarm.errors import SettingsError, unknown
-from autowarm.report.contents import Contents
+from autowarm.report.contents import Analysis, Contents
 from autowarm.report.plot import Plot
 from autowarm.report.plots.cost import cost
 from autowarm.report.plots.curves import loss_curves, lr_curves, range_test
@@ -23,6 +23,15 @@ PLOTS: dict[str, tuple[str, Callable[[Contents], Plot | str]]] = {
     "loss_curves": ("validation curves by outcome", loss_curves),
     "range_test": ("training loss of the range test over the learning rate", range_test),
     "cost": ("what the study cost, by what it was spent on", cost),
+}
+
+# What a plot reads of the analyses, where it reads any.
+READS: dict[str, tuple[Analysis, ...]] = {
+    "horizons": ("grid",),
+    "warmup_map": ("warmup",),
+    "decays": ("decays",),
+    "importance": ("importance",),
+    "scaling": ("scaling",),
 }
 
 

@@ -14,6 +14,7 @@ from autowarm.record import TrialRecord
 from autowarm.report.cells import decay_cell, lr_cell, warmup_cell
 from autowarm.report.contents import Contents
 from autowarm.report.document import Block, Bullets, Heading, Section, Text, table
+from autowarm.words import number, signed
 
 
 def trained_again(contents: Contents) -> Section | None:
@@ -52,8 +53,8 @@ def compared(contents: Contents) -> Section | None:
             c.tuned,
             c.today,
             c.n_seeds,
-            f"{c.mean_difference:+.3g}" if c.seeds else "-",
-            f"+- {c.half_width:.2g}" if c.n_seeds > 1 else "-",
+            f"{signed(c.mean_difference)}" if c.seeds else "-",
+            f"+- {number(c.half_width, 2)}" if c.n_seeds > 1 else "-",
         )
         for c in found
     ]
@@ -78,10 +79,10 @@ def _candidate_row(candidate: Candidate, place: int) -> tuple[str, ...]:
         lr_cell(first.schedule),
         warmup_cell(first),
         decay_cell(first.schedule),
-        f"{candidate.found:.5g}" if candidate.found is not None else "-",
+        number(candidate.found, 5) if candidate.found is not None else "-",
         *_statistics(candidate.runs),
-        f"{apart:+.3g}" if apart is not None else "-",
-        f"+- {candidate.half_width:.2g}" if apart is not None and math.isfinite(candidate.half_width) else "-",
+        f"{signed(apart)}" if apart is not None else "-",
+        f"+- {number(candidate.half_width, 2)}" if apart is not None and math.isfinite(candidate.half_width) else "-",
     )
 
 
@@ -105,7 +106,7 @@ def _statistics(runs: Sequence[TrialRecord]) -> tuple[str, str, str]:
     values = [r.value for r in runs if has_value(r) and r.value is not None]
     seeds = (f"{r.seed}" if has_value(r) else f"{r.seed} {r.outcome}" for r in sorted(runs, key=lambda r: r.seed))
     return (
-        f"{statistics.fmean(values):.5g}" if values else "-",
-        f"{statistics.stdev(values):.2g}" if len(values) > 1 else "-",
+        number(statistics.fmean(values), 5) if values else "-",
+        number(statistics.stdev(values), 2) if len(values) > 1 else "-",
         ", ".join(seeds),
     )

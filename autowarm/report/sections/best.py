@@ -10,12 +10,16 @@ from autowarm.analysis.spend import spend
 from autowarm.report.cells import decay_cell, lr_cell, warmup_cell
 from autowarm.report.contents import Contents
 from autowarm.report.document import Block, Bullets, Figure, Heading, Section, Table, Text, table
-from autowarm.report.words import counts_words, lr_interval, percent
-from autowarm.words import counted
+from autowarm.report.words import counts_words, lr_interval
+from autowarm.words import counted, number, percent
 
 TOP = 5
 # Horizons with a table of their trials; trials.csv has them all.
 _HORIZONS = 6
+_FIT = (
+    "This is fitted to all runs together, whatever their warmup; the schedule to use, at the top, is one that was "
+    "trained, with a warmup and a decay of its own, so its lr need not be the same."
+)
 # Schedules within noise that are named.
 _TIES = 3
 
@@ -24,7 +28,7 @@ def best(contents: Contents) -> Section | None:
     """Return the best schedules by horizon: of all in one table, then the best trials of each."""
     blocks: list[Block] = []
     if contents.grid is not None:
-        said = contents.grid.sentences()
+        said = [*contents.grid.sentences(), *([_FIT] if contents.answer is not None else [])]
         blocks += [Bullets(tuple(said))] if said else []
         blocks += [Figure("horizons"), _grid_table(contents.grid, contents.runs.metric)] if _several(contents) else []
     blocks += _trials(contents) if contents.records else []
@@ -39,7 +43,15 @@ def _several(contents: Contents) -> bool:
 def _grid_table(grid: HorizonGrid, metric: str) -> Table:
     cells = [cell for row in grid.cells for cell in row]
     rows = [_grid_row(cell) for cell in cells]
-    known = ("total_steps", "dataset_size", "runs", "initial_lr (90 % interval)", "warmup", "decay", metric)
+    known = (
+        "total_steps",
+        "dataset_size",
+        "runs",
+        "initial_lr to use (90 % interval of the best)",
+        "shortest warmup",
+        "decay",
+        metric,
+    )
     header = (*known, "within noise of it")
     # a column that says the same everywhere says nothing
     said = [
@@ -57,7 +69,7 @@ def _grid_row(cell: GridCell) -> tuple[str, ...]:
         lr_interval(cell.initial_lr),
         percent(cell.warmup_ratio),
         cell.decay or "-",
-        f"{cell.value:.5g}" if cell.value is not None else "-",
+        number(cell.value, 5) if cell.value is not None else "-",
         "; ".join(cell.ties[:_TIES]) + more or "-",
     )
 
@@ -68,7 +80,15 @@ def _trials(contents: Contents) -> list[Block]:
     for horizon in searched[:_HORIZONS]:
         here = [r for r in contents.at(horizon) if r.role == "search"]
         rows = [
-            (place, f"{r.value:.5g}", lr_cell(r.schedule), warmup_cell(r), decay_cell(r.schedule), r.seed, r.trial)
+            (
+                place,
+                number(r.value, 5),
+                lr_cell(r.schedule),
+                warmup_cell(r),
+                decay_cell(r.schedule),
+                r.seed,
+                r.trial,
+            )
             for place, r in enumerate(ranked(here, horizon)[:TOP], start=1)
         ]
         header = ("", here[0].monitor, "initial_lr", "warmup", "decay", "seed", "trial")

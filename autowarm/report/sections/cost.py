@@ -8,7 +8,7 @@ from autowarm.report.cells import decay_cell, lr_cell, warmup_cell
 from autowarm.report.contents import Contents
 from autowarm.report.document import Figure, Image, Section, Text, table
 from autowarm.report.words import counts_words
-from autowarm.words import duration
+from autowarm.words import duration, number
 
 RANGE_PICTURE = "range_test.png"
 
@@ -26,7 +26,7 @@ def ladder(contents: Contents) -> Section | None:
             row: tuple[str, ...] = ("-",) * 4
             if best is not None:
                 told = (lr_cell(best.schedule), warmup_cell(best), decay_cell(best.schedule))
-                row = (f"{best.value:.5g}", *told)
+                row = (number(best.value, 5), *told)
             cost = f"{sum(r.cost for r in level) / full:.2f}"
             rows.append((horizon_words(target), f"{steps:,}", counts_words(spend(level).outcomes), cost, *row))
     if not rows:
@@ -42,7 +42,7 @@ def range_test(contents: Contents) -> Section | None:
     if found is None:
         return None
     cost = spend([r for r in contents.records if r.role == "range_test"], contents.target)
-    said = f"{found.words}. It took {cost.steps:,} training steps, {cost.full_runs:.2g} full runs."
+    said = f"{found.words}. It took {cost.steps:,} training steps, {number(cost.full_runs, 2)} full runs."
     picture = Image("Training loss over the learning rate", RANGE_PICTURE)
     return Section("Range of initial_lr", (Text(said), picture, Figure("range_test")))
 

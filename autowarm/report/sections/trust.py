@@ -10,6 +10,7 @@ from autowarm.report.cells import decay_cell, lr_cell, warmup_cell
 from autowarm.report.contents import Contents
 from autowarm.report.document import Block, Bullets, Section, Text, table
 from autowarm.report.tables import last_line
+from autowarm.words import percent
 
 # Rows of the tables of what went wrong; trials.csv has them all.
 MANY = 20
@@ -32,7 +33,8 @@ def audited(contents: Contents) -> Section | None:
             said.append(
                 f"{horizon_words(horizon)}: of the {found.pruned + found.audited} trials that pruning would "
                 f"have stopped, {found.audited} were finished as an audit. {found.best} of these would have been the "
-                f"best ({found.at_most:.0%} of all such trials at most, with 95 % confidence), {found.top} in the best "
+                f"best ({percent(found.at_most)} of all such trials at most, with 95 % confidence), "
+                f"{found.top} in the best "
                 "tenth."
             )
     return Section("Was pruning right", (Bullets(tuple(said)),)) if said else None

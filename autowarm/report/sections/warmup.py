@@ -10,7 +10,8 @@ from autowarm.analysis.stable_lr import StableLr
 from autowarm.analysis.warmup_need import Cell
 from autowarm.report.contents import Contents
 from autowarm.report.document import Figure, Section, Table, Text, bullets, table
-from autowarm.report.words import interval, lr_interval, lr_words, percent
+from autowarm.report.words import interval, lr_interval
+from autowarm.words import number, percent
 
 # Of fewer runs the ranking says as much.
 _FEWEST = 8
@@ -44,8 +45,7 @@ def how_much_warmup(contents: Contents) -> Section | None:
 def _cells_table(cells: Sequence[Sequence[Cell]]) -> Table:
     header = ["initial_lr", *(f"warmup {share_band(cell.share_low, cell.share_high)}" for cell in cells[0])]
     rows = [
-        [f"{lr_words(row[0].lr_low, 2)} to {lr_words(row[0].lr_high, 2)}", *(_cell(cell) for cell in row)]
-        for row in cells
+        [f"{number(row[0].lr_low, 2)} to {number(row[0].lr_high, 2)}", *(_cell(cell) for cell in row)] for row in cells
     ]
     shades = tuple(
         (i, j, cell.failure.value)
@@ -59,7 +59,7 @@ def _cells_table(cells: Sequence[Sequence[Cell]]) -> Table:
 def _cell(cell: Cell) -> str:
     if not cell.runs:
         return "-"
-    value = f" [{cell.value:.4g}]" if math.isfinite(cell.value) else ""
+    value = f" [{number(cell.value, 4)}]" if math.isfinite(cell.value) else ""
     return f"{percent(cell.failure.value)} of {cell.runs:,}{value}"
 
 
@@ -72,8 +72,8 @@ def share_band(low: float, high: float) -> str:
     if low <= 0 and high >= 1:
         return "any"
     if low <= 0:
-        return f"< {high * 100:.3g} %"
-    return f"> {low * 100:.3g} %" if high >= 1 else f"{low * 100:.3g} to {high * 100:.3g} %"
+        return f"< {number(high * 100)} %"
+    return f"> {number(low * 100)} %" if high >= 1 else f"{number(low * 100)} to {number(high * 100)} %"
 
 
 def _stable_table(stable: Sequence[StableLr]) -> Table:
