@@ -12,7 +12,7 @@ from autowarm.errors import AutowarmError, RecordError, ScheduleError, SettingsE
 
 def test_every_error_has_the_one_root() -> None:
     classes = [c for _, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__]
-    assert len(classes) == 6
+    assert len(classes) == 9
     assert all(issubclass(c, AutowarmError) for c in classes)
 
 

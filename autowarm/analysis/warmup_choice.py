@@ -37,6 +37,8 @@ _WANTED = 10
 _LEAST = 3
 # More than so many failed runs in all are not few, unless every warmup has as many.
 _FAILED = 0.1
+# Failed runs that a rate counts beside those seen, and as many that ended (Jeffreys' prior).
+_UNSEEN = 0.5
 # Warmups that differ by less are as long.
 _AS_LONG = 0.05
 _NO_WORSE = 1.5
@@ -86,11 +88,22 @@ def shortest_share(runs: Runs, x: Floats) -> WarmupChoice | None:
     fitted = shortest_warmup(x[runs.ended], ended.warmup_ratio, ended.badness, noise, others)
     if fitted is None or binned is None:
         return binned
-    least, (low, value, high) = binned.least, (fitted.share.low, fitted.share.value, fitted.share.high)
+    least = max(binned.least, _known_to_train(runs.warmup_ratio[told]))
+    low, value, high = fitted.share.low, fitted.share.value, fitted.share.high
     value = max(value, least)
     near = told & (np.abs(runs.warmup_ratio - value) <= _AS_LONG)
     lost = float(runs.failed[near].mean()) if near.any() else math.nan
     return WarmupChoice(Estimate(value, low, max(high, value)), fitted=True, failed=lost, runs=fitted.runs)
+
+
+def _known_to_train(share: Floats) -> float:
+    """Return the shortest share that enough runs had, or a shorter one, to know that few of them fail.
+
+    A fit of the metric of those that ended says nothing of failures, and at the edge of what was tried a run or two say
+    little.
+    """
+    enough = math.floor(_UNSEEN / _FAILED)
+    return float(np.sort(share)[min(enough, len(share)) - 1])
 
 
 def what_else(runs: Runs) -> list[Floats]:
@@ -150,7 +163,7 @@ def by_bands(share: Floats, badness: Floats, failed: Flags, *, value_too: Flags 
     mean = np.bincount(label, np.where(valued, clipped, 0.0), len(names)) / np.maximum(n, 1)
     rest = np.where(valued, clipped - mean[label], 0.0)
     noise2 = float(rest @ rest) / max(int(n.sum()) - len(np.flatnonzero(n)), 1)
-    rate = (lost + 0.5) / (lost + ended + 1)
+    rate = (lost + _UNSEEN) / (lost + ended + 2 * _UNSEEN)
     stable = enough & (rate <= max(_FAILED, _NO_WORSE * rate[enough].min()))
     best = int(np.flatnonzero(stable)[np.argmin(mean[stable])])
     error = np.sqrt(noise2 * (1 / np.maximum(n, 1) + 1 / n[best]))

@@ -52,7 +52,7 @@ def cluster() -> Iterator[Any]:
     made.wait_for_nodes()
     yield made
     ray.shutdown()
-    made.shutdown()
+    made.shutdown()  # type: ignore[no-untyped-call] # so it is, in Ray
     given.undo()
 
 

@@ -180,7 +180,7 @@ def test_what_a_driver_says_is_shown_without_the_password(
     class TalkativeError(Exception):
         pass
 
-    def made(_: str) -> None:
+    def made(*_: object) -> None:
         raise TalkativeError(f"no connection for {secret} or {quote(secret, safe='')} at {url}")
 
     monkeypatch.setattr("autowarm.study.database._made", made)
@@ -189,7 +189,7 @@ def test_what_a_driver_says_is_shown_without_the_password(
     assert "hunter2" not in str(raised.value)
 
     storage = optuna.storages.RDBStorage("sqlite://")
-    monkeypatch.setattr("autowarm.study.database._made", lambda _: storage)
+    monkeypatch.setattr("autowarm.study.database._made", lambda *_: storage)
     with pytest.raises(StudyError, match="failed: lost") as raised, database(url, tmp_path):
         raise optuna.exceptions.StorageInternalError(f"lost {secret}")
     assert "hunter2" not in str(raised.value)
