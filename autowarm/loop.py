@@ -508,6 +508,7 @@ class HorizonLoop:
             audit_step=round(audit.share * self.info.total_steps) if audit is not None else None,
             audit_reason=audit.reason if audit is not None else None,
             target_steps=self.target_steps,
+            split_batches=parts if parts > 1 else None,
             resumed=result.resumed,
         )
 

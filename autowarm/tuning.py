@@ -208,15 +208,25 @@ def run_study(
     with interrupts() as seen, owned(out), quiet_optuna(), display or Display() as shown:
         if notice := lay_out(out, settings, source):
             shown.notice(notice)
+        kept = out / CHECKPOINTS
         try:
-            kept = out / CHECKPOINTS
             _work(found, out, seen, _Logs(shown, EventLog(out / EVENTS), Unsaved(out / UNSAVED), kept))
-            # all is done: what was left there by trainings that ended elsewhere is of no use
-            shutil.rmtree(kept, ignore_errors=True)
-        finally:
-            if found.records:
-                write_results(found.records, out, name=settings.name, bounds=found.settings.space.bounds)
+        except BaseException:
+            # results that cannot be written must not hide why there are no more of them
+            try:
+                _write(found, out)
+            except StudyError as e:
+                shown.notice(str(e))
+            raise
+        _write(found, out)
+        # all is done: what was left there by trainings that ended elsewhere is of no use
+        shutil.rmtree(kept, ignore_errors=True)
     return TuneResult(_answered(found), out)
+
+
+def _write(found: _Found, out: Path) -> None:
+    if found.records:
+        write_results(found.records, out, name=found.settings.name, bounds=found.settings.space.bounds)
 
 
 def run_worker(

@@ -25,6 +25,7 @@ INFO = JobInfo(
     schedule=Schedule(initial_lr=1e-3, warmup_ratio=0.0),
     beta2=0.999,
     accelerator="cpu",
+    loader_batch_size=8,
 )
 # What happens to a training, after its key is known.
 Script: TypeAlias = Callable[[int, TrainingSpec], list[Event]]
@@ -82,6 +83,10 @@ class Scripted:
         self.specs: list[TrainingSpec] = []
         self.ended: list[int] = []
         self._left: dict[int, list[Event]] = {}
+
+    def at_once(self, info: JobInfo) -> int:
+        """Return how many trials there is room for."""
+        return 1
 
     def inspect(self, spec: TrainingSpec) -> JobInfo:
         """Look at a job that has nothing to look at."""

@@ -103,7 +103,7 @@ def check_shared(found: Sequence[Sequence[TrialRecord]], executors: Sequence[Scr
     records = list(found[0])
     assert all(sorted(map(str, other)) == sorted(map(str, records)) for other in found)
     assert len({(r.role == "search", r.total_steps, r.trial) for r in records}) == len(records)
-    checks = [(r.role, r.seed, r.label) for r in records if r.role != "search"]
-    assert len(set(checks)) == len(checks)
+    checks = [(r.role, r.seed, str(r.schedule and r.schedule.to_dict())) for r in records if r.role != "search"]
+    assert sorted(set(checks)) == sorted(checks)
     assert sum(bool(executor.specs) for executor in executors) > 1, "one has done all"
     return records

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import sqlalchemy
 from scripted import Scripted
 from searches import Notices, check_shared, of, run, run_together, searching, settings
 
-from autowarm import loop
-from autowarm.errors import StudyError
+from autowarm import loop, tuning
+from autowarm.errors import SettingsError, StudyError
 from autowarm.events import EventLog
-from autowarm.executors.local import Event
+from autowarm.executors.local import Done, Event
 from autowarm.interrupts import Interrupts
 from autowarm.record import TrialRecord
 from autowarm.space import SearchSpace
@@ -210,3 +211,65 @@ def test_a_result_of_one_that_was_taken_for_dead_is_not_counted_twice(tmp_path: 
 def test_a_log_of_events_that_cannot_be_written_ends_no_study(tmp_path: Path) -> None:
     records = run(tmp_path, Scripted(), settings(), events=EventLog(tmp_path / "no" / "folder" / "events.jsonl"))
     assert len(of(records, "search")) == 8
+
+
+def out_of_memory(key: int, spec: TrainingSpec) -> list[Event]:
+    """Let whole batches not fit into memory."""
+    if spec.split_batches < 4:
+        return [Done(key, None, "it ran out of memory", out_of_memory=True)]
+    return scripted.well(key, spec)
+
+
+def test_what_runs_out_of_memory_is_trained_in_smaller_parts_where_that_is_asked_for(tmp_path: Path) -> None:
+    executor, notices = Scripted(out_of_memory), Notices()
+    records = run(tmp_path, executor, settings(oom_retry=True), display=notices)
+    assert {r.split_batches for r in records} == {4}
+    assert [spec.split_batches for spec in executor.specs] == [1, 2, *[4] * (len(executor.specs) - 2)]
+    assert len(executor.specs) == len(records) + 2
+    assert sum("out of memory; it is trained again with batches in 4 parts" in told for told in notices.told) == 1
+
+
+def test_what_runs_out_of_memory_fails_where_it_is_not(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="the first 3 trials failed in the same way: it ran out of memory"):
+        run(tmp_path, Scripted(out_of_memory), settings())
+
+
+def test_results_that_cannot_be_written_do_not_hide_a_ctrl_c(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, notices = Interrupts(), Notices()
+
+    def script(key: int, spec: TrainingSpec) -> list[Event]:
+        seen.count = int(key == 4)
+        return scripted.well(key, spec)
+
+    def full(*_: object, **__: object) -> None:
+        raise StudyError("the results cannot be written")
+
+    monkeypatch.setattr(tuning, "executor_for", lambda _: nullcontext(Scripted(script)))
+    monkeypatch.setattr(tuning, "interrupts", lambda: nullcontext(seen))
+    monkeypatch.setattr(tuning, "write_results", full)
+    with pytest.raises(KeyboardInterrupt):
+        tuning.run_study(settings(), tmp_path, display=notices)
+    assert "the results cannot be written" in notices.told
+    monkeypatch.undo()
+    monkeypatch.setattr(tuning, "executor_for", lambda _: nullcontext(Scripted()))
+    result = tuning.run_study(settings(), tmp_path)
+    assert len(of(list(result.records), "search")) == 8
+
+
+def test_a_worker_needs_a_database_that_others_can_use_too() -> None:
+    with pytest.raises(SettingsError, match="a worker needs the database that all of them use: --storage"):
+        tuning.run_worker(settings())
+
+
+def test_a_worker_leaves_its_records_for_who_writes_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tuning, "executor_for", lambda _: nullcontext(Scripted()))
+    url = f"sqlite:///{tmp_path / 'shared.db'}"
+    done = tuning.run_worker(settings(storage=url), events=tmp_path / "events.jsonl")
+    kinds = Counter(json.loads(line)["event"] for line in (tmp_path / "events.jsonl").read_text().splitlines())
+    assert kinds["began"] == kinds["left"] == 1
+    assert kinds["ended"] == done
+    result = tuning.run_study(settings(storage=url), tmp_path / "out")
+    assert len(result.records) == done
+    assert (tmp_path / "out" / "report.md").is_file()
