@@ -29,8 +29,12 @@ A first session:
   autowarm demo                        tune a small character GPT, 2 to 3 minutes on 2 cores
   autowarm plan STUDY.yaml             what a study would search, and what that would cost
   autowarm tune STUDY.yaml             search, and write the results to studies/NAME
+  autowarm status DIR                  meanwhile: what is done, what runs, and how long it will take
   autowarm report DIR                  read the results; DIR/report.html has the plots
   autowarm export DIR --format yaml -o best.yaml
+
+Exit status: 0 done; 1 an error, which is named; 2 a wrong argument; 75 the database was away; 130 stopped by Ctrl-C
+or SIGTERM. After the last two, what had finished is kept, and the same command goes on.
 """
 
 
@@ -109,7 +113,7 @@ def _study_arguments(parser: ArgumentParser) -> None:
         help="what each horizon may cost, instead of n_trials: 4 (full runs), '5000 steps', 90min or 1.5h",
     )
     parser.add_argument("--seed", type=int | None, help="of sampler and trainings, instead of the file's")
-    parser.add_argument("--n_jobs", type=int | None, help="trials at once; 1 is reproducible")
+    parser.add_argument("--n_jobs", type=int | None, help="trials at once in this process; 1 is reproducible")
     parser.add_argument(
         "--executor",
         type=str | None,
@@ -129,7 +133,12 @@ def _tune_arguments(parser: ArgumentParser) -> None:
 def _worker_arguments(parser: ArgumentParser) -> None:
     _study_arguments(parser)
     parser.add_argument("--storage", type=str | None, help="database URL that all workers use, unless the file has it")
-    parser.add_argument("--checkpoints", type=str | None, help="a folder for long trials, best one that all share")
+    parser.add_argument(
+        "--checkpoints",
+        type=str | None,
+        help="a folder that long trials keep themselves in, best one that all share: whoever trains one again goes on "
+        "from there",
+    )
     parser.add_argument("--events", type=str | None, help="a file that gets a line of JSON for each event here")
 
 
@@ -249,7 +258,9 @@ def _status(given: Namespace) -> None:
     from autowarm.standing import status_data, status_of, status_text
 
     if (given.dir is None) == (given.storage is None):
-        raise SettingsError("give either the folder of a study or --storage, the URL of its database")
+        raise SettingsError(
+            "give either the folder of a study, such as studies/NAME, or --storage, the URL of its database"
+        )
     horizons = status_of(Path(given.dir) if given.dir else None, given.storage)
     _print(json.dumps(status_data(horizons), indent=2) if given.json else status_text(horizons))
 
@@ -408,7 +419,8 @@ _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace
         _worker,
         "Work on a study beside other workers, here and on other machines, until nothing is left to do.\n\n"
         "All take their trainings from one database, and what a worker that died has left. Start as many as you like,\n"
-        "at any time; PostgreSQL is the database for more than one machine.",
+        "at any time, with the same study file and code; PostgreSQL is the database for more than one machine. In the\n"
+        "end `autowarm tune` with the same study file and --storage writes the results.",
     ),
     "status": (
         _status_arguments,

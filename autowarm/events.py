@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from autowarm.files import append
 
 
 class EventLog:
@@ -18,10 +21,12 @@ class EventLog:
 
     Args:
         path: of the file; None: nothing is written.
+        follow: through a link, as a user has named the file.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, follow: bool = False) -> None:
         self._path = path
+        self._follow = follow
         self._by = f"{socket.gethostname()}:{os.getpid()}"
 
     def write(self, event: str, **fields: Any) -> None:
@@ -30,13 +35,6 @@ class EventLog:
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         told = {"time": now, "event": event, "by": self._by, **{k: v for k, v in fields.items() if v is not None}}
-        # one write a line, at the end of the file: lines of several processes do not mix
         line = json.dumps(told, default=str).encode() + b"\n"
-        try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
-                os.write(descriptor, line)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            return
+        with suppress(OSError):
+            append(self._path, line, follow=self._follow)

@@ -6,6 +6,7 @@ end. What is written replaces a file in one move, and a link that lies in its pl
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -94,6 +95,27 @@ def replace(path: Path, data: bytes) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
+
+
+def append(path: Path, data: bytes, *, follow: bool = False) -> None:
+    """Write at the end of a file, in one piece: what several processes write does not mix.
+
+    Args:
+        path: of the file, made where there is none.
+        data: to write.
+        follow: through a link, as a user has named it.
+
+    Raises:
+        OSError: it cannot be written, or is a link that is not to be followed.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    descriptor = os.open(path, flags if follow else flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    try:
+        written = os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+    if written < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def write(path: Path, data: bytes) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from autowarm.analysis.advice import advise
 from autowarm.budget import Budget
-from autowarm.errors import DatabaseError, JobError, OutOfMemoryError, SettingsError, StudyError
+from autowarm.errors import AutowarmError, DatabaseError, JobError, OutOfMemoryError, SettingsError, StudyError
 from autowarm.events import EventLog
 from autowarm.executors.choice import executor_for
 from autowarm.executors.events import Executor
@@ -252,16 +252,21 @@ def run_worker(
         Records of the study.
 
     Raises:
-        SettingsError: no storage.
+        SettingsError: no storage, or no folder for the events.
         JobError: the job cannot be built or tuned.
         StudyError: the study cannot go on, or no trial ended well.
         KeyboardInterrupt: after a Ctrl-C; what had finished is stored.
     """
     if settings.storage is None:
-        raise SettingsError("a worker needs the database that all of them use: --storage postgresql+psycopg://...")
+        raise SettingsError(
+            "a worker needs the database that all workers use: --storage postgresql+psycopg://USER@HOST/DATABASE, "
+            "or storage in the study file"
+        )
+    if events is not None and not events.parent.is_dir():
+        raise SettingsError(f"there is no folder {events.parent} for the events")
     found = _Found(settings)
     with interrupts() as seen, quiet_optuna(), display or Display() as shown:
-        _work(found, None, seen, _Logs(shown, EventLog(events), Unsaved(), checkpoints))
+        _work(found, None, seen, _Logs(shown, EventLog(events, follow=True), Unsaved(), checkpoints))
     return len(_answered(found))
 
 
@@ -312,14 +317,19 @@ def _work(found: _Found, out: Path | None, seen: Interrupts, logs: _Logs) -> Non
                 unsaved=logs.unsaved,
                 checkpoints=logs.checkpoints,
             )
+            why = None
             try:
                 events.write("began", study=settings.name)
                 found.settings = search.run()
+            except AutowarmError as e:
+                why = str(e).partition("\n")[0]
+                raise
             finally:
                 # where the database is away, the error that says so is under way already
                 with suppress(DatabaseError), own_errors("of the study"):
                     found.records = tuple(search.records())
-                events.write("stopped" if seen.count else "left", study=settings.name, records=len(found.records))
+                event = "stopped" if seen.count else "left"
+                events.write(event, study=settings.name, records=len(found.records), reason=why)
 
 
 def _answered(found: _Found) -> tuple[TrialRecord, ...]:

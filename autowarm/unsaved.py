@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from autowarm.errors import RecordError
+from autowarm.files import append
 from autowarm.record import TrialRecord
 
 
@@ -24,9 +25,9 @@ class Unsaved:
         """Keep a record of a horizon, which is named; returns whether it is on the disk."""
         if self._path is None:
             return False
+        line = json.dumps({"horizon": horizon, "record": record.to_dict()})
         try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"horizon": horizon, "record": record.to_dict()}) + "\n")
+            append(self._path, line.encode() + b"\n")
         except OSError:
             return False
         return True
@@ -49,4 +50,4 @@ class Unsaved:
     def _lines(self) -> list[str]:
         if self._path is None or not self._path.is_file():
             return []
-        return self._path.read_text(encoding="utf-8").split("\n")
+        return self._path.read_text(encoding="utf-8", errors="replace").split("\n")
