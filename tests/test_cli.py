@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from autowarm.cli import main
+from autowarm.errors import DatabaseError
 from autowarm.export import FORMATS
 from autowarm.record import TrialRecord
 from autowarm.report.files import RECORDS, write_results
@@ -85,6 +88,8 @@ COMMANDS = {
     "demo": ["--n_trials", "--budget", "--seed", "--n_jobs", "--out"],
     "plan": ["study", "--n_trials", "--budget", "--seed", "--n_jobs"],
     "tune": ["study", "--n_trials", "--budget", "--seed", "--n_jobs", "--storage", "--out"],
+    "worker": ["study", "--storage", "--checkpoints", "--events", "--n_trials", "--n_jobs"],
+    "status": ["dir", "--storage", "--json"],
     "report": ["source", "--columns", "--mode", "--failed_at", "--out"],
     "recommend": ["source", "--total_steps", "--dataset_size", "--batch_size", "--columns", "--mode"],
     "plot": ["plot", "dir", "--output"],
@@ -110,6 +115,11 @@ def test_the_help_names_every_command(run: Run) -> None:
     status, out, _ = run("--help")
     assert status == 0
     assert [c for c in COMMANDS if f"  {c} " not in out] == []
+
+
+def test_the_help_says_what_every_exit_status_means(run: Run) -> None:
+    _, out, _ = run("--help")
+    assert re.search(r"Exit status: 0 .*1 .*2 .*75 .*130 ", out)
 
 
 @pytest.mark.parametrize(
@@ -320,6 +330,80 @@ def _tell(out: Path, record: TrialRecord) -> None:
         )
         study.ask()
         study.tell(record)
+
+
+def test_status_says_what_a_study_is_at(make_record: MakeRecord, tmp_path: Path, run: Run) -> None:
+    _tell(tmp_path, make_record())
+    for where in ([tmp_path], ["--storage", f"sqlite:///{tmp_path / DATABASE}"]):
+        status, out, err = run("status", *where)
+        assert (status, err) == (0, "")
+        assert out == "demo steps=100: 1 run done (1 complete)\n"
+        status, out, _ = run("status", *where, "--json")
+        (data,) = json.loads(out)
+        assert (status, data["study"], data["done"], data["running"]) == (0, "demo steps=100", 1, [])
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "message"),
+    [
+        ([], 1, "give either the folder of a study, such as studies/NAME, or --storage, the URL of its database"),
+        (["here", "--storage", "sqlite:///study.db"], 1, "give either the folder of a study, .* or --storage"),
+        (
+            ["nowhere"],
+            1,
+            "there is no study.db in nowhere: .* one whose database is elsewhere is asked for by --storage",
+        ),
+        (["--storage", "nonsense"], 1, "storage must be a database URL such as sqlite:///study.db, got one that"),
+        (["--storage", "sqlite:///no/folder/study.db"], 75, "cannot be opened: unable to open database file"),
+    ],
+)
+def test_a_status_that_cannot_be_read_is_an_error_in_a_line(
+    args: list[str], status: int, message: str, here: Path, run: Run
+) -> None:
+    found, out, err = run("status", *args)
+    assert (found, out) == (status, "")
+    _says(err, f"^autowarm status: .*{message}")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], r"--storage postgresql\+psycopg://USER@HOST/DATABASE, or storage in the study file"),
+        (["--storage", "sqlite:///study.db", "--events", "no/folder/events.jsonl"], "there is no folder no/folder"),
+        (["--storage", "study.db"], "storage must be a database URL"),
+    ],
+)
+def test_a_worker_that_cannot_begin_says_what_it_needs(args: list[str], message: str, here: Path, run: Run) -> None:
+    status, out, err = run("worker", _file(here, "job: a:b"), *args)
+    assert (status, out) == (1, "")
+    _says(err, f"^autowarm worker: .*{message}")
+    assert [p.name for p in here.iterdir()] == ["bad.yaml"]
+
+
+def test_a_database_that_is_away_ends_a_command_with_75(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise DatabaseError("the database postgresql://me:secret@host/db cannot be opened: connection refused")
+
+    monkeypatch.setattr("autowarm.standing.read_status", away)
+    assert run("status", "--storage", "postgresql://me:secret@host/db") == (
+        75,
+        "",
+        "autowarm status: the database postgresql://me:***@host/db cannot be opened: connection refused\n",
+    )
+
+
+def test_what_was_stopped_ends_with_130_and_says_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("autowarm.standing.read_status", stopped)
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        status, out, err = run("status", "--storage", "sqlite:///study.db")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (status, out) == (130, "")
+    assert err == "stopped; what had finished is kept. Run the same command to go on.\n"
 
 
 def test_a_database_that_knows_more_than_the_files_is_preferred(make_record: MakeRecord, tmp_path: Path) -> None:

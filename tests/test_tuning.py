@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -296,6 +297,9 @@ def test_the_same_error_three_times_from_the_start_ends_the_study(tmp_path: Path
     records = read_jsonl(tmp_path / "trials.jsonl")
     assert [r.outcome for r in records] == ["FAILED"] * 3
     assert all("no luck" in (r.error or "") for r in records)
+    last = json.loads((tmp_path / "events.jsonl").read_text().splitlines()[-1])
+    assert (last["event"], last["records"]) == ("left", 3)
+    assert last["reason"] == "the first 3 trials failed in the same way: RuntimeError: no luck"
 
 
 class Moody(jobs.Regression):

@@ -32,7 +32,13 @@ def test_lines_that_are_none_are_passed_over(make_record: MakeRecord, tmp_path: 
     kept, record = Unsaved(path), make_record()
     assert kept.keep("h", record)
     whole = path.read_bytes()
-    broken = [b"[]", b"3", b'{"horizon": "h"}', b'{"horizon": "h", "record": {}}', b'{"horizon": "h", "record": "\xff"}']
+    broken = [
+        b"[]",
+        b"3",
+        b'{"horizon": "h"}',
+        b'{"horizon": "h", "record": {}}',
+        b'{"horizon": "h", "record": "\xff"}',
+    ]
     path.write_bytes(b"\n".join([*broken, whole, whole[: len(whole) // 2]]))
     assert kept.of("h") == [record]
 
