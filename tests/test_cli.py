@@ -343,6 +343,7 @@ def test_status_says_what_a_study_is_at(make_record: MakeRecord, tmp_path: Path,
         assert (status, data["study"], data["done"], data["running"]) == (0, "demo steps=100", 1, [])
 
 
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("args", "status", "message"),
     [
@@ -358,7 +359,7 @@ def test_status_says_what_a_study_is_at(make_record: MakeRecord, tmp_path: Path,
     ],
 )
 def test_a_status_that_cannot_be_read_is_an_error_in_a_line(
-    args: list[str], status: int, message: str, here: Path, run: Run
+    args: list[str], status: int, message: str, run: Run
 ) -> None:
     found, out, err = run("status", *args)
     assert (found, out) == (status, "")
@@ -380,7 +381,7 @@ def test_a_worker_that_cannot_begin_says_what_it_needs(args: list[str], message:
     assert [p.name for p in here.iterdir()] == ["bad.yaml"]
 
 
-def test_a_database_that_is_away_ends_a_command_with_75(here: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_ends_a_command_with_75(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: object) -> None:
         raise DatabaseError("the database postgresql://me:secret@host/db cannot be opened: connection refused")
 
