@@ -11,13 +11,15 @@ from autowarm.errors import SettingsError
 from autowarm.job import build
 from autowarm.record import read_jsonl
 from autowarm.report.files import read_results
-from autowarm.settings import load_study
+from autowarm.settings import StudySettings, load_study
+from autowarm.specs import JobSpec
 from autowarm.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "configs"
 SPACES = sorted((CONFIGS / "spaces").glob("*.yaml"))
-STUDIES = [STUDY, ROOT / "studies/digits/study.yaml", CONFIGS / "char_gpt_horizons.yaml"]
+WORKERS = CONFIGS / "digits_workers.yaml"
+STUDIES = [STUDY, ROOT / "studies/digits/study.yaml", CONFIGS / "char_gpt_horizons.yaml", WORKERS]
 SCHEDULES = sorted((CONFIGS / "schedules").glob("*.yaml"))
 
 
@@ -38,6 +40,13 @@ def test_a_study_loads_and_its_job_is_built(path: Path, monkeypatch: pytest.Monk
     monkeypatch.syspath_prepend(ROOT)
     settings = load_study(path)
     assert build(settings.job, seed=0).module is not None
+
+
+def test_the_settings_of_what_may_go_wrong_are_at_their_defaults() -> None:
+    settings, plain = load_study(WORKERS), StudySettings(job=JobSpec(factory="a:b"))
+    for name in ("retries", "checkpoint_every", "oom_retry", "executor", "gpus_per_trial"):
+        assert getattr(settings, name) == getattr(plain, name), name
+    assert settings.trial_timeout == 5400.0
 
 
 @pytest.mark.parametrize("path", SCHEDULES, ids=lambda path: path.stem)

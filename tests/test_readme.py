@@ -4,11 +4,13 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from autowarm.cli import main
+from autowarm.cli import _parser, main
 from autowarm.decays import DECAY_PARAMETERS, DECAYS
 from autowarm.settings import load_study
 from autowarm.warmups import WARMUPS
@@ -52,7 +54,7 @@ def test_the_commands_on_results_run_in_their_order(
     (tmp_path / "studies/mine/trials.jsonl").write_bytes(committed)
     monkeypatch.chdir(tmp_path)
     commands = [shlex.split(line)[1:] for line in COMMANDS]
-    assert {words[0] for words in commands} == {"plan", "tune", "report", "recommend", "export", "show"}
+    assert {words[0] for words in commands} == {"plan", "tune", "status", "report", "recommend", "export", "show"}
     rows = [f"{10 ** (-4 + i / 10)},{i % 5},1000,{1 + (i - 15) ** 2 / 100}" for i in range(30)]
     (tmp_path / "sweep.csv").write_text("\n".join(["lr,warmup,max_steps,val_loss", *rows]), encoding="utf-8")
     for words in commands:
@@ -63,6 +65,39 @@ def test_the_commands_on_results_run_in_their_order(
     assert said.count("For 20,000 steps: initial_lr ") == said.count("For 50,000 steps: initial_lr ") == 1
     assert (tmp_path / "sweep_report/report.html").is_file()
     assert (tmp_path / "best.yaml").is_file()
+
+
+def _commands_of(text: str) -> Iterator[list[str]]:
+    """Yield the commands of autowarm in the code of a text, without the shell around them."""
+    for block in re.findall(r"```(?:bash)?\n(.*?)```", text, flags=re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if found := re.match(r"\s*(?:\w+=\S+ +)*(?:srun .*?)?\bautowarm +([a-z]+ .*)", line.split(" #")[0]):
+                yield shlex.split(found[1])
+
+
+CLUSTER = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
+
+
+def test_every_command_of_the_docs_is_one_that_the_command_line_takes() -> None:
+    commands = [words for text in (README, CLUSTER) for words in _commands_of(text)]
+    (job,) = (part for part in yaml.safe_load_all(_yaml_of(CLUSTER)) if part["kind"] == "Job")
+    (worker,) = job["spec"]["template"]["spec"]["containers"]
+    commands.append(worker["command"][1:])
+    assert sum(words[0] == "worker" for words in commands) >= 3
+    for words in commands:
+        assert _parser()[0].parse_args(words).command == words[0]
+
+
+def _yaml_of(text: str) -> str:
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    return str(block)
+
+
+def test_the_batch_scripts_of_the_docs_are_of_the_shell() -> None:
+    scripts = re.findall(r"```bash\n(#!.*?)```", CLUSTER, flags=re.DOTALL)
+    assert len(scripts) == 2
+    for script in scripts:
+        subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 
 def test_every_target_of_make_is_there() -> None:
