@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from autowarm import files
 from autowarm.record import TrialRecord
 from autowarm.unsaved import Unsaved
 
@@ -58,5 +57,5 @@ def test_a_record_that_is_not_on_the_disk_is_not_kept(
     assert not Unsaved(tmp_path / "link").keep("h", make_record())
     assert not (tmp_path / "elsewhere").exists()
     # a disk that fills up takes a part
-    monkeypatch.setattr(files.os, "write", lambda _descriptor, data: len(data) - 1)
+    monkeypatch.setattr("autowarm.files.os.write", lambda _descriptor, data: len(data) - 1)
     assert not Unsaved(tmp_path / "unsaved.jsonl").keep("h", make_record())

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import ceil
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
@@ -21,8 +22,45 @@ __all__ = ["Done", "Event", "LocalExecutor", "Progress", "Rung", "Task", "cores"
 
 
 def cores() -> int:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the cores that this process may use: those it is bound to, as far as its container's limit goes."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(bound, ceil(cores_allowed())))
+
+
+def cores_allowed(groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> float:
+    """Return how many cores' time Linux's control groups allow this process; `os` knows nothing of it.
+
+    Args:
+        groups: where their files are, of the second version, or of the first one.
+        own: which groups the process is in.
+
+    Returns:
+        Cores, a fraction too; at most those of the machine.
+    """
+    least = float(os.cpu_count() or 1)
+    try:
+        inside = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:
+        return least
+    for _, controllers, path in (parts for parts in inside if len(parts) == 3):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        root = groups / "cpu" if controllers else groups
+        folder = root / path.lstrip("/")
+        # a limit of a group is one of those in it; a container sees its own at the top
+        for group in (folder, *folder.parents):
+            if group.is_relative_to(root) and (limit := _limit_of(group, first=bool(controllers))) is not None:
+                least = min(least, limit)
+    return least
+
+
+def _limit_of(group: Path, *, first: bool) -> float | None:
+    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if first else ("cpu.max",)
+    try:
+        quota, period = (float(word) for name in names for word in (group / name).read_text().split())
+    except (OSError, ValueError):  # there is none: "max", or no such file
+        return None
+    return quota / period if quota > 0 and period > 0 else None
 
 
 @dataclass
