@@ -171,7 +171,7 @@ def test_the_repr_of_settings_shows_no_password(tmp_path: Path) -> None:
 def test_a_study_in_a_database_with_a_password_leaves_it_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(autowarm.tuning, "database", lambda _, out: database(None, out))
+    monkeypatch.setattr(autowarm.tuning, "database", lambda _, out, **more: database(None, out, **more))
     space = {"initial_lr": [0.01, 0.1], "decay": ["cosine"]}
     given: dict[str, Any] = {"n_trials": 2, "n_jobs": 1, "name": "test", "space": space, "out": tmp_path}
     result = autowarm.tuning.tune(
