@@ -257,7 +257,7 @@ def test_results_that_cannot_be_written_do_not_hide_a_ctrl_c(tmp_path: Path, mon
 
 
 def test_a_worker_needs_a_database_that_others_can_use_too() -> None:
-    with pytest.raises(SettingsError, match="a worker needs the database that all of them use: --storage"):
+    with pytest.raises(SettingsError, match="a worker needs the database that all workers use: --storage"):
         tuning.run_worker(settings())
 
 
