@@ -450,6 +450,8 @@ class HorizonLoop:
             raise
         if not stored:
             self.display.notice(f"{task.label}: another process has taken this one for dead, and trains it again")
+            if task.role == "search":
+                self._pruner.forget(task.trial)
             self.display.ended(key, None)
             self._say("lost", task)
             return
@@ -471,6 +473,7 @@ class HorizonLoop:
         """Leave a training to be done again."""
         task = self._running.pop(key).task
         if task.role == "search":
+            self._pruner.forget(task.trial)
             self.study.interrupted(task.trial, died=died)
         else:
             self.study.checks.interrupted(task.trial)

@@ -202,6 +202,11 @@ class PhasePruner:
             return None
         return reason
 
+    def forget(self, trial_id: int) -> None:
+        """Leave out what a trial reported that ended without a result: it is trained again, as another one."""
+        self._reports.pop(trial_id, None)
+        self._audits.pop(trial_id, None)
+
     def audit_of(self, trial_id: int) -> Audit | None:
         """Return where and why a trial would have been stopped that goes on as an audit; None for any other."""
         return self._audits.get(trial_id)

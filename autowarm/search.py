@@ -191,6 +191,8 @@ class Search:
         loop = self._loop(plan, study)
         loop.search(lambda running: study.finished + running < n_trials)
         loop.check(_check_tasks(self.settings, plan, study))
+        # what was planned was the most there could be
+        study.keep_plan(len(study.records()))
 
     def _climb(self, plan: HorizonPlan, ladder: Ladder) -> None:
         """Search one horizon up its ladder, then check what it led to as far as the budget goes."""
@@ -217,6 +219,7 @@ class Search:
             loop.search(_within(ladder, level, loop, earlier), step.propose)
             below = loop.searched
             earlier += below
+            study.keep_plan(len(below))
         self._check(plan, ladder, earlier)
 
     def _check(self, plan: HorizonPlan, ladder: Ladder, earlier: Sequence[TrialRecord]) -> None:

@@ -329,3 +329,14 @@ def test_recorded_pools_lose_no_winner_and_cost_less(pool: str, stride: int, pru
         costs.append(cost)
     # means of three orders were up to .04 above the figures in the docstring of autowarm.pruning
     assert most - 0.2 < np.mean(costs) < most
+
+
+def test_what_ended_without_a_result_is_forgotten() -> None:
+    pruner = PhasePruner("balanced")
+    for trial in range(6):
+        pruner.report(trial, share=0.5, value=1.0, warmup_share=0.1)
+    assert pruner.report(9, share=0.5, value=2.0, warmup_share=0.1) is not None
+    for trial in range(6):
+        pruner.forget(trial)
+    pruner.forget(77)
+    assert pruner.report(10, share=0.5, value=3.0, warmup_share=0.1) is None

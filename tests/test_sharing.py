@@ -19,11 +19,11 @@ from searches import Notices, check_shared, of, run, run_together, searching, se
 from autowarm import loop, tuning
 from autowarm.errors import SettingsError, StudyError
 from autowarm.events import EventLog
-from autowarm.executors.local import Done, Event
+from autowarm.executors.local import Done, Event, Rung
 from autowarm.interrupts import Interrupts
 from autowarm.record import TrialRecord
 from autowarm.space import SearchSpace
-from autowarm.specs import TrainingSpec
+from autowarm.specs import TrainingSpec, TrialResult
 from autowarm.unsaved import Unsaved
 
 
@@ -273,3 +273,19 @@ def test_a_worker_leaves_its_records_for_who_writes_the_results(
     result = tuning.run_study(settings(storage=url), tmp_path / "out")
     assert len(result.records) == done
     assert (tmp_path / "out" / "report.md").is_file()
+
+
+def test_a_training_is_not_judged_against_its_own_attempts_that_died(tmp_path: Path) -> None:
+    def script(key: int, spec: TrainingSpec) -> list[Event]:
+        """Let every training die twice near its end, each attempt a little worse than the one before."""
+        lr = str(spec.schedule)
+        tries[lr] += 1
+        rungs: list[Event] = [Rung(key, step, 1.0 + tries[lr] / 10) for step in spec.rungs]
+        if tries[lr] <= 2:
+            return [*rungs[:-1], *scripted.died(key, spec)]
+        done = TrialResult(outcome="COMPLETE", value=1.0 + tries[lr] / 10, steps=spec.total_steps or 0)
+        return [*rungs, Done(key, done)]
+
+    tries: Counter[str] = Counter()
+    records = run(tmp_path, Scripted(script), settings(n_trials=4, confirm_seeds=0))
+    assert {r.outcome for r in of(records, "search")} == {"COMPLETE"}

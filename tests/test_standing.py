@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from autowarm.standing import at_work, pace_of, seconds_left, status_data, status_text
+from autowarm.errors import StudyError
+from autowarm.standing import at_work, pace_of, seconds_left, status_data, status_of, status_text
 from autowarm.study.status import HorizonStatus, Underway
 
 NOW = 1_000_000.0
@@ -167,3 +169,9 @@ def test_the_data_is_json_and_says_the_same() -> None:
         "runs_an_hour": 60.0,
         "seconds_left": 1200,
     }
+
+
+def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"there is no database sqlite:///.*absent\.db"):
+        status_of(None, f"sqlite:///{tmp_path / 'absent.db'}")
+    assert not list(tmp_path.iterdir())

@@ -95,7 +95,10 @@ def existing(url: str) -> Iterator[RDBStorage | None]:
     """
     where = without_password(url) or ""
     try:
+        _check_there(url, where)
         storage = RDBStorage(url, skip_table_creation=True)
+    except StudyError:
+        raise
     except Exception as e:  # noqa: BLE001 - a driver raises what it likes
         if not any(words in said(e) for words in _UNMADE):
             raise _unopened(e, where, url) from None
@@ -103,6 +106,15 @@ def existing(url: str) -> Iterator[RDBStorage | None]:
         return
     with _closing(storage, where, url):
         yield storage
+
+
+def _check_there(url: str, where: str) -> None:
+    """Refuse an SQLite database that is not there, which SQLite would make."""
+    parsed = sqlalchemy.engine.make_url(url)
+    named = str(parsed.database or ":memory:")
+    # a file: URI has parameters of its own
+    if parsed.get_backend_name() == "sqlite" and not named.startswith(("file:", ":")) and not Path(named).exists():
+        raise StudyError(f"there is no database {where}")
 
 
 @contextmanager
