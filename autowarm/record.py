@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from autowarm.errors import RecordError, unknown
 from autowarm.files import lines_of, opened, replace
+from autowarm.points import Points
 from autowarm.schedule import Schedule
 from autowarm.values import MOST_WHOLE, is_number
 
@@ -21,7 +22,7 @@ Mode: TypeAlias = Literal["min", "max"]
 # How an interrupted training went on: as if undisturbed, bit for bit; or with its data in a new order.
 Resumed: TypeAlias = Literal["exact", "fresh data"]
 # (optimizer steps done, value) at growing steps
-Curve: TypeAlias = tuple[tuple[int, float], ...]
+Curve: TypeAlias = tuple[tuple[int, float], ...] | Points
 
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
 ROLES: tuple[str, ...] = get_args(Role)
@@ -176,7 +177,7 @@ class TrialRecord:
             schedule = kept.get("schedule")
             kept["schedule"] = Schedule.from_dict(schedule) if schedule is not None else None
             for name in _CURVES:
-                kept[name] = _curve(kept.get(name, ()))
+                kept[name] = Points(kept.get(name, ())) or ()
             for name in ("dataset_size", "batch_size"):
                 kept.setdefault(name, None)
             record = cls(**kept)
@@ -184,20 +185,6 @@ class TrialRecord:
             raise RecordError(f"not a trial record: {e}") from None
         _check_kinds(record)
         return record
-
-
-def _curve(points: Any) -> Curve:
-    pairs = tuple(map(tuple, points))
-    if not pairs:
-        return ()
-    steps, values = zip(*pairs, strict=True)
-    # nearly always, and then there is nothing to do for each point
-    if set(map(type, steps)) != {int} or set(map(type, values)) != {float}:
-        steps = tuple(map(int, steps))
-        pairs = tuple((s, math.nan if v is None else float(v)) for s, v in zip(steps, values, strict=True))
-    if min(steps) < 0 or max(steps) > MOST_WHOLE:
-        raise ValueError("a step of a curve is out of range")
-    return pairs
 
 
 _FIELDS = frozenset(f.name for f in fields(TrialRecord))
