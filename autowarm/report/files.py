@@ -18,7 +18,7 @@ from autowarm.report.picture import draw
 from autowarm.report.range_picture import draw_range_test
 from autowarm.report.sections import sections_of
 from autowarm.report.sections.cost import RANGE_PICTURE
-from autowarm.report.tables import to_csv
+from autowarm.report.tables import to_both_csv
 from autowarm.settings import DATABASE
 
 RECORDS = "trials.jsonl"
@@ -58,8 +58,10 @@ def write_report(records: Sequence[TrialRecord], out: Path, *, name: str, bounds
         StudyError: as of `write_results`.
     """
     with _writing(out):
-        _replace(out / TABLE, to_csv(records))
-        write_parquet(to_csv(records, for_spreadsheets=False), out / PARQUET)
+        for_spreadsheets, plain = to_both_csv(records)
+        _replace(out / TABLE, for_spreadsheets)
+        write_parquet(plain, out / PARQUET)
+        del for_spreadsheets, plain
         contents = contents_of(records, name=name, bounds=bounds)
         draw(records, out / PICTURE, answers=contents.answers)
         if contents.range_found is not None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _BREAK = "\r\n"
+# With these a spreadsheet's formulas begin.
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 # What few records tell: columns only where one does, after the others.
 RARE: tuple[str, ...] = ("timescale", *OPTIONS, "target_steps")
 _OWN = tuple(name for name in DECAY_PARAMETERS if name not in RARE)
@@ -83,13 +85,27 @@ def to_csv(records: Iterable[TrialRecord], *, for_spreadsheets: bool = True) -> 
         for_spreadsheets: a word that a spreadsheet would take for a formula (it begins with =, +, -, @, a tab or a
             break) has an apostrophe before it.
     """
+    return to_both_csv(records)[0 if for_spreadsheets else 1]
+
+
+def to_both_csv(records: Iterable[TrialRecord]) -> tuple[str, str]:
+    """Return the table as CSV text for spreadsheets, and the same table for anything else: see `to_csv`."""
+    rows = [to_row(record) for record in records]
+    columns = _columns(rows)
+    cells = [[row.get(name) for name in columns] for row in rows]
+    plain = _csv(columns, cells)
+    if not any(_is_formula(cell) for row in cells for cell in row):
+        return plain, plain
+    return _csv(columns, [[f"'{cell}" if _is_formula(cell) else cell for cell in row] for row in cells]), plain
+
+
+def _csv(columns: list[str], cells: Iterable[list[Any]]) -> str:
     # not by way of pandas: its import is a quarter of the time that `autowarm report` may take
     text = _Lines()
-    rows = [to_row(record) for record in records]
     # by the name of both breaks: a cell that holds either is quoted then
-    writer = csv.DictWriter(text, _columns(rows), lineterminator=_BREAK)
-    writer.writeheader()
-    writer.writerows({k: _no_formula(v) for k, v in row.items()} if for_spreadsheets else row for row in rows)
+    writer = csv.writer(text, lineterminator=_BREAK)
+    writer.writerow(columns)
+    writer.writerows(cells)
     return "".join(text)
 
 
@@ -100,6 +116,6 @@ class _Lines(list[str]):
         self.append(row.removesuffix(_BREAK) + "\n")
 
 
-def _no_formula(cell: Any) -> Any:
+def _is_formula(cell: Any) -> bool:
     # OWASP, CSV Injection
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else cell
+    return isinstance(cell, str) and cell.startswith(_FORMULAS)
