@@ -37,17 +37,18 @@ def advised(
     """
     records = list(records)
     searched = [r for r in records if r.role == "search"]
-    several = len(horizons(searched)) > 1
+    found_at = horizons(searched)
+    several = len(found_at) > 1
     if answers is None:
-        answers = {h: answer_of([r for r in records if r.target == h], h) for h in horizons(searched)}
+        answers = {h: answer_of([r for r in records if r.target == h], h) for h in found_at}
     said: list[Doubt] = []
-    for horizon in horizons(searched):
+    for horizon in found_at:
         answer = answers[horizon]
         here = [r for r in searched if r.target == horizon]
         found = _nothing_complete(here) or _constant(answer) or _edges(answer, here, bounds or {})
         where = f"At {horizon_words(horizon)}: " if several else ""
         said += [replace(doubt, words=where + (doubt.words if where else capital(doubt.words))) for doubt in found]
-    return said + _failures(searched) + _one_seed(records, [answers[h] for h in horizons(searched)])
+    return said + _failures(searched) + _one_seed(records, [answers[h] for h in found_at])
 
 
 def _nothing_complete(records: Sequence[TrialRecord]) -> list[Doubt]:
@@ -101,8 +102,9 @@ def _one_seed(records: Sequence[TrialRecord], largest_first: Iterable[Answer | N
     if answer is None:
         return []
     best = answer.record
+    # in the order of what is quick to tell: schedules take long to compare
     seeds = {
-        r.seed for r in records if r.schedule == best.schedule and r.horizon == best.horizon and r.value is not None
+        r.seed for r in records if r.value is not None and r.horizon == best.horizon and r.schedule == best.schedule
     }
     if len(seeds | set(answer.confirmed_seeds)) > 1:
         return []

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from autowarm.record import TrialRecord, better
+from autowarm.record import TrialRecord
 
 # Of the trials that ended well, what counts as the best ones.
 _TOP = 0.1
@@ -60,20 +61,22 @@ def pruning_audit(records: Iterable[TrialRecord]) -> PruningAudit:
     ended = [r for r in search if r.outcome == "COMPLETE" and r.value is not None and math.isfinite(r.value)]
     # rounded up: of fewer than ten the best one is the best tenth
     places = math.ceil(len(ended) * _TOP)
-    ahead = {id(r): sum(_is_better(other, r) for other in ended) for r in audited if r in ended}
-    others = [r for r in ended if r.audit_step is None]
+    levels = sorted(_level(r) for r in ended)
+    best_other = min((_level(r) for r in ended if r.audit_step is None), default=math.inf)
+    found = [_level(r) for r in ended if r.audit_step is not None]
     return PruningAudit(
         pruned=sum(r.outcome == "PRUNED" for r in search),
         audited=len(audited),
-        best=sum(all(_is_better(r, other) for other in others) for r in audited if id(r) in ahead),
-        top=sum(count < places for count in ahead.values()),
+        best=sum(level < best_other for level in found),
+        # as many others ended better as levels lie below
+        top=sum(bisect_left(levels, level) < places for level in found),
     )
 
 
-def _is_better(a: TrialRecord, b: TrialRecord) -> bool:
-    assert a.value is not None  # noqa: S101 - they ended well
-    assert b.value is not None  # noqa: S101
-    return better(a.value, b.value, a.mode)
+def _level(record: TrialRecord) -> float:
+    """Return the value of a record that ended well, so that less is better."""
+    assert record.value is not None  # noqa: S101 - it has one
+    return record.value if record.mode == "min" else -record.value
 
 
 def _at_most(k: int, n: int, p: float) -> float:

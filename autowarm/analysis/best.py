@@ -114,11 +114,15 @@ def ranked(records: Iterable[TrialRecord], horizon: Horizon | None = None) -> li
     Raises:
         RecordError: the records of the horizon do not watch one and the same metric.
     """
+    return best_first(_rankable(records, horizon))
+
+
+def _rankable(records: Iterable[TrialRecord], horizon: Horizon | None) -> list[TrialRecord]:
     records = list(records)
     horizon = target_horizon(records) if horizon is None else horizon
-    found = [r for r in records if r.role == "search" and r.horizon == horizon and has_value(r)]
+    found = [r for r in records if r.role == "search" and has_value(r) and r.horizon == horizon]
     check_one_metric(found)
-    return best_first(found)
+    return found
 
 
 def best_first(records: Iterable[TrialRecord]) -> list[TrialRecord]:
@@ -127,9 +131,11 @@ def best_first(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     Args:
         records: for which `has_value` holds, of one metric.
     """
-    order = sorted(records, key=_signed)
+    records = list(records)
+    levels = [_signed(r) for r in records]
+    order = sorted(range(len(records)), key=levels.__getitem__)
     # a warmup in steps takes longer to tell than a value, and of a hundred thousand few tie
-    return [r for _, tied in groupby(order, key=_signed) for r in _plainest_first(list(tied))]
+    return [r for _, tied in groupby(order, key=levels.__getitem__) for r in _plainest_first([records[i] for i in tied])]
 
 
 def _signed(record: TrialRecord) -> float:
@@ -147,8 +153,9 @@ def check_one_metric(records: Sequence[TrialRecord]) -> None:
     Raises:
         RecordError: the records differ in `monitor` or `mode`.
     """
-    metrics = sorted({f"{r.monitor} ({r.mode})" for r in records})
-    if len(metrics) > 1:
+    found = {(r.monitor, r.mode) for r in records}
+    if len(found) > 1:
+        metrics = sorted(f"{monitor} ({mode})" for monitor, mode in found)
         raise RecordError(
             f"the records watch different metrics: {', '.join(metrics)}. Their values do not compare: "
             "keep each metric in a study of its own"
@@ -157,8 +164,9 @@ def check_one_metric(records: Sequence[TrialRecord]) -> None:
 
 def best_record(records: Iterable[TrialRecord], horizon: Horizon | None = None) -> TrialRecord | None:
     """Return the best COMPLETE `search` record of a horizon, or None; see `ranked`."""
-    order = ranked(records, horizon)
-    return order[0] if order else None
+    found = _rankable(records, horizon)
+    best = min(map(_signed, found), default=None)
+    return _plainest_first([r for r in found if _signed(r) == best])[0] if found else None
 
 
 def best_by_horizon(records: Iterable[TrialRecord]) -> dict[Horizon, TrialRecord]:

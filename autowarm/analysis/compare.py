@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from autowarm.analysis.answer import answer_of
+from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.best import Horizon, by_schedule, check_one_metric, has_value, horizons
 from autowarm.analysis.student import t_975
 from autowarm.record import Mode, TrialRecord
@@ -110,21 +110,29 @@ class Comparison:
         return f"Tuned is not better than today's schedule {noise}: {against}. Call it a tie."
 
 
-def comparisons(records: Iterable[TrialRecord]) -> list[Comparison]:
+def comparisons(
+    records: Iterable[TrialRecord], answers: Mapping[Horizon, Answer | None] | None = None
+) -> list[Comparison]:
     """Compare what was tuned with the `baseline` records, horizon by horizon, the largest first.
 
     Each schedule that `confirm` records repeat is compared, the answer first, then from the best to the worst; but
     not today's with itself. Without any, the best `search` record stands in (`selected`).
 
+    Args:
+        records: of one study.
+        answers: `answer_of` of its horizons, where they are known already.
+
     Raises:
         RecordError: the records of a horizon watch different metrics.
     """
     records = list(records)
+    # most are of the search, and compared with nothing
+    checks = [r for r in records if r.role in ("baseline", "confirm")]
     found: list[Comparison] = []
     for horizon in horizons(records):
-        here = [r for r in records if r.horizon == horizon]
+        here = [r for r in checks if r.horizon == horizon]
         baselines = by_schedule([r for r in here if r.role == "baseline"])
-        answer = answer_of(here, horizon)
+        answer = answers[horizon] if answers is not None else answer_of(records, horizon)
         candidates = answer.candidates if answer is not None else ()
         order = [c.record.schedule for c in candidates]
         today = [c.record.schedule for c in candidates if c.is_today]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from autowarm.analysis.best import by_schedule, has_value, plainness
 from autowarm.analysis.candidates import candidates, same_lrs
 from autowarm.record import TrialRecord
+from autowarm.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,23 +76,32 @@ def confirmed(here: Sequence[TrialRecord], order: Sequence[TrialRecord]) -> list
     """
     total_steps = here[0].total_steps if here else 0
     baselines = [r for r in here if r.role == "baseline" and r.schedule is not None]
+    again = by_schedule(r for r in here if r.role == "confirm")
+    wanted = {group[0].schedule for group in again}
+    # of several records of one schedule the best, which comes last from the worst on
+    in_search = {r.schedule: r for r in reversed(order) if r.schedule in wanted} if wanted else {}
     found = []
-    for group in by_schedule(r for r in here if r.role == "confirm"):
+    for group in again:
         schedule = group[0].schedule
-        today = [r for r in baselines if same_lrs(r.schedule, schedule, total_steps)]
-        searched = next((r for r in order if r.schedule == schedule), None)
-        found.append(_candidate(searched, [*today, *group], is_today=bool(today)))
+        today = _repeats(baselines, schedule, total_steps)
+        found.append(_candidate(in_search.get(schedule), [*today, *group], is_today=bool(today)))
     places = {id(r): place for place, r in enumerate(order)}
     if baselines and not any(c.is_today for c in found):
         # where today's was one of the best itself, it was not trained a second time as a candidate
         best = candidates(order, len(found) + 1)
         searched = next((r for r in best if same_lrs(r.schedule, baselines[-1].schedule, total_steps)), None)
         if searched is not None:
-            today = [r for r in baselines if same_lrs(r.schedule, searched.schedule, total_steps)]
+            today = _repeats(baselines, searched.schedule, total_steps)
             found.append(_candidate(searched, today, is_today=True))
     # what was neither found here nor ended well once says nothing
     found = [c for c in found if c.runs and has_value(c.record)]
     return sorted(found, key=lambda c: places.get(id(c.record), len(order)))
+
+
+def _repeats(records: Sequence[TrialRecord], schedule: Schedule | None, total_steps: int) -> list[TrialRecord]:
+    """Return the records of the same learning rates, their order kept."""
+    same = {s for s in dict.fromkeys(r.schedule for r in records) if same_lrs(s, schedule, total_steps)}
+    return [r for r in records if r.schedule in same]
 
 
 def _candidate(searched: TrialRecord | None, runs: Sequence[TrialRecord], *, is_today: bool) -> Candidate:

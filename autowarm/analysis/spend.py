@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from autowarm.analysis.best import Horizon, horizon_order, target_horizon
-from autowarm.record import OUTCOMES, ROLES, TrialRecord
+from autowarm.record import OUTCOMES, ROLES, VALIDATION_BATCH_COST, TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +78,15 @@ def spend_by_horizon(records: Iterable[TrialRecord]) -> dict[Horizon, Spend]:
 
 
 def _spend(records: list[TrialRecord], one_run: float) -> Spend:
-    cost = sum(r.cost for r in records)
     outcomes = Counter[str](r.outcome for r in records)
     roles = Counter[str](r.role for r in records)
+    steps = sum(r.steps for r in records)
+    val_batches = sum(r.val_batches for r in records)
+    cost = steps + val_batches * VALIDATION_BATCH_COST
     return Spend(
         trials=len(records),
-        steps=sum(r.steps for r in records),
-        val_batches=sum(r.val_batches for r in records),
+        steps=steps,
+        val_batches=val_batches,
         cost=cost,
         full_runs=cost / one_run,
         seconds=sum(r.seconds for r in records),

@@ -99,8 +99,9 @@ def _table_seeds(runs: Runs, best: int) -> Iterator[Doubt]:
 
 
 def _pruning(records: Sequence[TrialRecord]) -> Iterator[Doubt]:
-    for horizon in horizons(r for r in records if r.role == "search"):
-        audit = pruning_audit(r for r in records if r.horizon == horizon)
+    searched = [r for r in records if r.role == "search"]
+    for horizon in horizons(searched):
+        audit = pruning_audit(r for r in searched if r.horizon == horizon)
         if audit.best:
             words = (
                 f"Of {counted(audit.audited, 'trial')} that pruning would have stopped and that ended all the same, "

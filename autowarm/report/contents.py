@@ -142,14 +142,15 @@ def answers_of(records: Iterable[TrialRecord], *, name: str, bounds: Bounds | No
     for record in records:
         if record.target in by_target:
             by_target[record.target].append(record)
+    answers = {h: answer_of(here, h) for h, here in by_target.items()}
     return Contents(
         name=name,
         runs=runs_of(records),
         records=records,
         bounds=bounds_of(records, bounds),
         target=target_horizon(records),
-        answers={h: answer_of(here, h) for h, here in by_target.items()},
-        compared=tuple(comparisons(records)),
+        answers=answers,
+        compared=tuple(comparisons(records, answers)),
     )
 
 
