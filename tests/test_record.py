@@ -260,3 +260,14 @@ def test_a_record_from_before_the_averaged_weights_loads_and_is_written_as_it_wa
     record = TrialRecord.from_dict(data)
     assert (record.ema_rungs, record.audit_step, record.audit_reason) == ((), None, None)
     assert record.to_dict() == data
+
+
+def test_without_the_faster_parser_the_same_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("orjson", reason="the extra `fast` is not installed")
+    path = tmp_path / "trials.jsonl"
+    # the second has what it refuses: a lone surrogate
+    write_jsonl([TrialRecord(**{**FULL, "error": None}), TrialRecord(**FULL), TrialRecord(**LEAST)], path)
+    quick = read_jsonl(path)
+    monkeypatch.setattr("autowarm.record.orjson", None)
+    assert read_jsonl(path) == quick
+    assert quick[1].error == FULL["error"]

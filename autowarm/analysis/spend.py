@@ -40,7 +40,7 @@ def full_run_cost(records: Iterable[TrialRecord], horizon: Horizon) -> float:
     It is `total_steps` plus the median validation cost of COMPLETE records there, without that of averaged weights;
     where there is none, `total_steps`.
     """
-    validation = [_plain_validation(r) for r in records if r.horizon == horizon and r.outcome == "COMPLETE"]
+    validation = [_plain_validation(r) for r in records if r.outcome == "COMPLETE" and r.horizon == horizon]
     return horizon[0] + (statistics.median(validation) if validation else 0.0)
 
 
@@ -77,8 +77,13 @@ def spend_by_horizon(records: Iterable[TrialRecord]) -> dict[Horizon, Spend]:
     return {h: _spend(groups[h], full_run_cost(groups[h], h)) for h in order}
 
 
+def outcomes_of(records: Iterable[TrialRecord]) -> dict[str, int]:
+    """Return trials by outcome; only those that occur, in the usual order."""
+    counts = Counter[str](r.outcome for r in records)
+    return {name: counts[name] for name in OUTCOMES if counts[name]}
+
+
 def _spend(records: list[TrialRecord], one_run: float) -> Spend:
-    outcomes = Counter[str](r.outcome for r in records)
     roles = Counter[str](r.role for r in records)
     steps = sum(r.steps for r in records)
     val_batches = sum(r.val_batches for r in records)
@@ -90,6 +95,6 @@ def _spend(records: list[TrialRecord], one_run: float) -> Spend:
         cost=cost,
         full_runs=cost / one_run,
         seconds=sum(r.seconds for r in records),
-        outcomes={name: outcomes[name] for name in OUTCOMES if outcomes[name]},
+        outcomes=outcomes_of(records),
         roles={name: roles[name] for name in ROLES if roles[name]},
     )

@@ -3,8 +3,8 @@
     python studies/benchmarks/many_records.py [--records 1000 100000] [--repeats 3]
 
 The records are made up, and as those of a real search: 20 rungs, and the losses and norms of gradients at 100 steps.
-CPU seconds are those of the whole process, from its start, on one thread; the least of the repeats counts. Memory is the
-most that it held.
+CPU seconds are those of the whole process, from its start, on one thread; the least of the repeats counts. Memory is
+the most that it held.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from autowarm.analysis.best import Horizon, horizon_words
 from autowarm.analysis.spend import full_run_cost
 from autowarm.record import OUTCOMES, TrialRecord
@@ -29,9 +31,10 @@ def cost(contents: Contents) -> Plot | str:
         if horizon in groups:
             groups[horizon].append(record)
     units = [full_run_cost(records, horizon) for horizon, records in groups.items()]
+    by_part = [_parted(records) for records in groups.values()]
     marks = []
     for role, outcome, colour, label in _PARTS:
-        parts = [[r for r in g if r.role == role and outcome in ("", r.outcome)] for g in groups.values()]
+        parts = [found.get((role, outcome), []) for found in by_part]
         lengths = tuple(sum(r.cost for r in part) / unit for part, unit in zip(parts, units, strict=True))
         if any(lengths):
             hovers = tuple(_hover(label, part, length) for part, length in zip(parts, lengths, strict=True))
@@ -48,6 +51,14 @@ def cost(contents: Contents) -> Plot | str:
         note=f"The {len(groups)} longest of {len(groups) + hidden} horizons are drawn." * (hidden > 0),
         height=0.38 + 0.14 * len(groups),
     )
+
+
+def _parted(records: Iterable[TrialRecord]) -> dict[tuple[str, str], list[TrialRecord]]:
+    """Return records by role, those of the search by their outcome, too: as `_PARTS` names them."""
+    found: dict[tuple[str, str], list[TrialRecord]] = {}
+    for record in records:
+        found.setdefault((record.role, record.outcome if record.role == "search" else ""), []).append(record)
+    return found
 
 
 def _two_lines(horizon: Horizon) -> str:

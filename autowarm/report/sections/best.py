@@ -6,7 +6,7 @@ import math
 
 from autowarm.analysis.best import horizon_words, ranked
 from autowarm.analysis.horizon_grid import GridCell, HorizonGrid
-from autowarm.analysis.spend import spend
+from autowarm.analysis.spend import outcomes_of
 from autowarm.report.cells import decay_cell, lr_cell, warmup_cell
 from autowarm.report.contents import Contents
 from autowarm.report.document import Block, Bullets, Figure, Heading, Section, Table, Text, table
@@ -94,7 +94,7 @@ def _trials(contents: Contents) -> list[Block]:
         header = ("", here[0].monitor, "initial_lr", "warmup", "decay", "seed", "trial")
         blocks += [
             Heading(f"At {horizon_words(horizon)}"),
-            Text(f"{counted(len(here), 'trial')}: {counts_words(spend(here).outcomes)}."),
+            Text(f"{counted(len(here), 'trial')}: {counts_words(outcomes_of(here))}."),
             *([table(header, rows)] if rows else []),
         ]
     more = len(searched) - _HORIZONS

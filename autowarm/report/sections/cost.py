@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autowarm.analysis.best import best_record, horizon_words, horizons
-from autowarm.analysis.spend import Spend, full_run_cost, spend
+from autowarm.analysis.spend import Spend, full_run_cost, outcomes_of, spend
 from autowarm.report.cells import decay_cell, lr_cell, warmup_cell
 from autowarm.report.contents import Contents
 from autowarm.report.document import Figure, Image, Section, Text, table
@@ -28,7 +28,7 @@ def ladder(contents: Contents) -> Section | None:
                 told = (lr_cell(best.schedule), warmup_cell(best), decay_cell(best.schedule))
                 row = (number(best.value, 5), *told)
             cost = f"{sum(r.cost for r in level) / full:.2f}"
-            rows.append((horizon_words(target), f"{steps:,}", counts_words(spend(level).outcomes), cost, *row))
+            rows.append((horizon_words(target), f"{steps:,}", counts_words(outcomes_of(level)), cost, *row))
     if not rows:
         return None
     header = ("searched for", "steps", "trials", "full runs", climbed[0].monitor, "initial_lr", "warmup", "decay")
