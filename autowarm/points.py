@@ -17,8 +17,8 @@ _LONGEST_SHARED = 1000
 class Points(Sequence[tuple[int, float]]):
     """Points of a curve: like the tuple of its (step, value) pairs, equal to it, and a sixth of its size.
 
-    Values lie in an array of 8 bytes each. Curves of trials of one length have their points at the same steps: these are
-    shared.
+    Values lie in an array of 8 bytes each. Curves of trials of one length have their points at the same steps, and
+    share these.
 
     >>> curve = Points([[10, 2.5], [20, None]])
     >>> curve

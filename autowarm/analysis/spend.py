@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from autowarm.analysis.best import Horizon, horizon_order, target_horizon
-from autowarm.record import OUTCOMES, ROLES, VALIDATION_BATCH_COST, TrialRecord
+from autowarm.record import OUTCOMES, ROLES, TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +85,11 @@ def outcomes_of(records: Iterable[TrialRecord]) -> dict[str, int]:
 
 def _spend(records: list[TrialRecord], one_run: float) -> Spend:
     roles = Counter[str](r.role for r in records)
-    steps = sum(r.steps for r in records)
-    val_batches = sum(r.val_batches for r in records)
-    cost = steps + val_batches * VALIDATION_BATCH_COST
+    cost = sum(r.cost for r in records)
     return Spend(
         trials=len(records),
-        steps=steps,
-        val_batches=val_batches,
+        steps=sum(r.steps for r in records),
+        val_batches=sum(r.val_batches for r in records),
         cost=cost,
         full_runs=cost / one_run,
         seconds=sum(r.seconds for r in records),
