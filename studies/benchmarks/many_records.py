@@ -21,11 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
+from autowarm.decays import DecayName
 from autowarm.record import Curve, Role, TrialRecord, write_jsonl
 from autowarm.schedule import Schedule
 
 HORIZONS = (500, 1000, 2000)
-DECAYS = ("cosine", "linear", "wsd", "constant")
+DECAYS: tuple[DecayName, ...] = ("cosine", "linear", "wsd", "constant")
 FRESH_SEEDS = (1, 2, 3)
 SEED = 0
 
