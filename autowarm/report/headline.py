@@ -145,18 +145,24 @@ def _of_runs(contents: Contents) -> Headline:
     place = f"the best of {len(runs):,} runs" if len(runs) > 1 else "the only run"
     rest = f": {place}, it reached {runs.metric} {number(value, 5)} in {steps:,.0f} steps."
     best = Fact(f"Best {runs.metric}", number(value, 5), "one run, and the luckiest: do not expect as much again")
-    return Headline(f"Use {used}", rest, _neighbours(contents, value), (best, *facts))
+    return Headline(f"Use {used}", rest, _neighbours(contents, row), (best, *facts))
 
 
-def _neighbours(contents: Contents, value: float) -> tuple[str, ...]:
+def _neighbours(contents: Contents, row: int) -> tuple[str, ...]:
     """Say what the runs of about that length say together: the best of many runs is a lucky one."""
+    lr, value = float(contents.runs.initial_lr[row]), contents.runs.value[row]
     cells = [cell for row in contents.grid.cells for cell in row] if contents.grid is not None else []
     cell = next((cell for cell in cells if cell.value == value), None)
     if cell is None:
         return ()
-    said = f"All {cell.tried:,} runs of about {cell.total_steps:,.0f} steps together put the best lr at"
-    ties = "Other schedules are within noise of it."
-    return (f"{said} {lr_interval(cell.initial_lr)}.", *([ties] if cell.ties else []))
+    fitted = lr_interval(cell.initial_lr)
+    of = f"all {cell.tried:,} runs of about {cell.total_steps:,.0f} steps"
+    if cell.initial_lr.low <= lr <= cell.initial_lr.high:
+        said = f"A fit to {of} puts the best lr at {fitted}, and this one is within that."
+    else:
+        said = f"Lr {number(lr)} is what that one run had; {fitted} is fitted to {of}: for a new run the better guess."
+    ties = f"{counted(cell.n_ties, 'schedule')} there are within noise of each other: call it a tie."
+    return (said, *([ties] if cell.n_ties > 1 else []))
 
 
 def _lengths(contents: Contents) -> str:

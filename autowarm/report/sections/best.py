@@ -61,7 +61,7 @@ def _grid_table(grid: HorizonGrid, metric: str) -> Table:
 
 
 def _grid_row(cell: GridCell) -> tuple[str, ...]:
-    more = f"; ... and {len(cell.ties) - _TIES} more" if len(cell.ties) > _TIES else ""
+    more = f"; ... and {cell.n_ties - _TIES:,} more" if cell.n_ties > _TIES else ""
     return (
         f"{cell.total_steps:,.0f}",
         f"{cell.dataset_size:,.0f}" if math.isfinite(cell.dataset_size) else "-",
