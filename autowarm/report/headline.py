@@ -157,7 +157,7 @@ def _neighbours(contents: Contents, row: int) -> tuple[str, ...]:
         return ()
     fitted = lr_interval(cell.initial_lr)
     of = f"all {cell.tried:,} runs of about {cell.total_steps:,.0f} steps"
-    if cell.initial_lr.low <= lr <= cell.initial_lr.high:
+    if lr in cell.initial_lr:
         said = f"A fit to {of} puts the best lr at {fitted}, and this one is within that."
     else:
         said = f"Lr {number(lr)} is what that one run had; {fitted} is fitted to {of}: for a new run the better guess."

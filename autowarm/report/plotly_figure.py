@@ -61,9 +61,7 @@ def numbers(values: Iterable[float]) -> list[float | None]:
 
 
 def _axis(axis: Axis) -> dict[str, Any]:
-    # powers of ten are taller than other ticks
-    title = {"text": text(axis.title), "standoff": 14 if axis.log else 8}
-    told: dict[str, Any] = {"title": title, "automargin": True}
+    told: dict[str, Any] = {"title": {"text": text(axis.title), "standoff": 8}, "automargin": True}
     told["type"] = "log" if axis.log else "linear"
     if axis.log:
         # powers of ten, and 2 and 5 between them where there is room

@@ -14,7 +14,7 @@ from sample_contents import NASTY, sample_contents, sample_record, sample_record
 
 from autowarm.record import read_jsonl
 from autowarm.report.contents import Contents, answers_of, contents_of
-from autowarm.report.html_page import html_page, plotly_js
+from autowarm.report.html_page import _unbroken, html_page, plotly_js
 from autowarm.report.plots.curves import MAX_CURVES
 from autowarm.report.plots.registry import PLOTS
 from autowarm.report.sections import sections_of
@@ -64,8 +64,9 @@ class Page(HTMLParser):
 
 
 def page_of(contents: Contents) -> Page:
-    """Return a page without the 5 MB of plotly.js, which take a parser a while."""
-    return Page(html_page(contents).replace(plotly_js(), ""))
+    """Return a page without the 5 MB of plotly.js, which take a parser a while; numbers as part of their sentences."""
+    page = html_page(contents).replace(plotly_js(), "")
+    return Page(re.sub(r'<span class="number">([^<]*)</span>', r"\1", page))
 
 
 def test_a_page_answers_first_and_has_a_section_for_each_question() -> None:
@@ -224,3 +225,10 @@ def test_a_question_without_an_answer_is_left_out(field: str, title: str) -> Non
     assert title in [section.title for section in sections_of(whole)]
     without = replace(whole, **{field: None})  # type: ignore[arg-type] # a field by name
     assert title not in [section.title for section in sections_of(without)]
+
+
+def test_numbers_are_kept_on_one_line_and_all_else_is_escaped() -> None:
+    whole = [*("1.15e-5", "8.5 %", "1,024", "3e-05 %"), "12"]
+    page = str(_unbroken(f"<b>&#39; {', '.join(whole)}; x1e-5 v2 a-3"))
+    assert re.findall(r'<span class="number">([^<]*)</span>', page) == ["1.15e-5", "8.5 %", "3e-05 %"]
+    assert re.sub(r"</?span[^>]*>", "", page) == "&lt;b&gt;&amp;#39; 1.15e-5, 8.5 %, 1,024, 3e-05 %, 12; x1e-5 v2 a-3"

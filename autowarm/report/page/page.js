@@ -47,6 +47,8 @@
       };
       layout.xaxis = axis(layout.xaxis, palette, narrow);
       layout.yaxis = axis(layout.yaxis, palette, narrow);
+      // squares side by side are narrower than their words on a phone
+      if (narrow) layout.annotations = layout.annotations.map((a) => ({ ...a, font: { ...a.font, size: 9 } }));
       const config = {
         responsive: true, displaylogo: false, displayModeBar: mouse ? "hover" : false,
         modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],

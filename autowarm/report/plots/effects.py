@@ -87,9 +87,11 @@ def importance(contents: Contents) -> Plot | str:
     return Plot(
         name="importance",
         title=f"What the variance of {contents.runs.metric} comes from",
-        x=Axis(title="share of the variance, %, 90 % interval", span=(0.0, 100.0)),
+        # on a phone there is room for no more
+        x=Axis(title="share of the variance, %", span=(0.0, 100.0)),
         y=Axis(title="", ticks=tuple((float(y), name) for y, (name, *_) in enumerate(told))),
         marks=marks,
+        note="Thin lines are 90 % intervals.",
         height=0.4 + 0.075 * len(told),
     )
 
