@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autowarm.analysis.estimate import Estimate
+from autowarm.analysis.forest import grow
 from autowarm.analysis.runs import Flags, Floats, Runs
 from autowarm.words import listed, number, percent
 
@@ -259,9 +260,6 @@ class _Learned:
 
 
 def _learned(inputs: Floats, target: Floats, axes: Sequence[_Axis], rng: np.random.Generator) -> _Learned:
-    # the import takes a second
-    from sklearn.ensemble import RandomForestRegressor
-
     places = np.meshgrid(*(np.arange(len(axis.levels)) for axis in axes), indexing="ij")
     points = np.column_stack([axis.levels[place.ravel()] for axis, place in zip(axes, places, strict=True)])
     words = [k for k, axis in enumerate(axes) if axis.words]
@@ -269,14 +267,13 @@ def _learned(inputs: Floats, target: Floats, axes: Sequence[_Axis], rng: np.rand
     grid, runs = np.empty((_SPLITS, 3, len(points))), np.empty((_SPLITS, 3, len(target)))
     for split, i in itertools.product(range(_SPLITS), range(3)):
         mine = third[split] == i
-        forest = RandomForestRegressor(_TREES, n_jobs=1, random_state=3 * split + i)
         seen, of_grid = inputs.copy(), points.copy()
         for k in words:
             # words in the order of their means: the best split of them is one of these (Fisher, On Grouping for Maximum
             # Homogeneity, 1958)
             means = _means(axes[k], mine, target)
             seen[:, k], of_grid[:, k] = means[axes[k].places], means[places[k].ravel()]
-        forest.fit(seen[mine], target[mine])
+        forest = grow(seen[mine], target[mine], trees=_TREES, rng=rng)
         grid[split, i], runs[split, i] = forest.predict(of_grid), forest.predict(seen)
     return _Learned(grid.reshape(_SPLITS, 3, *places[0].shape), runs, third, target)
 
