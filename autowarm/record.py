@@ -6,7 +6,8 @@ import contextlib
 import gc
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -234,11 +235,8 @@ def read_jsonl(path: Path) -> list[TrialRecord]:
         RecordError: the file cannot be read, or a line is not a record (the line is named).
     """
     records = []
-    # plain data has no cycles, which the collector looks for in all of it again and again
-    collects = gc.isenabled()
-    gc.disable()
     try:
-        with opened(path) as file:
+        with uncollected(), opened(path) as file:
             # lines end at \n alone: U+2028 and its like may stand inside of a string
             for number, line in lines_of(file, path, RecordError):
                 if line.strip():
@@ -247,10 +245,19 @@ def read_jsonl(path: Path) -> list[TrialRecord]:
         if isinstance(e, RecordError):
             raise
         raise RecordError(f"{path}: cannot be read: {e}") from None
+    return records
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the collector still: plain data has no cycles, which it looks for in all of it again and again."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collects:
             gc.enable()
-    return records
 
 
 def _parsed(text: str) -> Any:

@@ -15,7 +15,7 @@ from autowarm.analysis.runs import runs_of
 from autowarm.errors import RecordError, SettingsError, StudyError
 from autowarm.export import Source, choose, confirmed_seeds
 from autowarm.export.source import steps_of
-from autowarm.record import Mode, TrialRecord
+from autowarm.record import Mode, TrialRecord, uncollected
 from autowarm.report.contents import contents_of, contents_of_runs
 from autowarm.report.files import RECORDS, read_results, write_contents, write_report, write_results
 from autowarm.report.matplotlib_figure import draw_plot
@@ -68,7 +68,8 @@ def refresh(out: Path, *, notice: Callable[[str], None] = lambda _: None) -> str
             text = _from_database(out)[1]
             notice(f"{RECORDS} is written anew from {DATABASE}: {e.__cause__ or e}")
             return text
-        return write_report(records, out, name=_name(records, out), bounds=_bounds(out))
+        with uncollected():
+            return write_report(records, out, name=_name(records, out), bounds=_bounds(out))
     except OSError as e:
         raise StudyError(f"the report cannot be written to {out}: {e.strerror or e}") from None
 

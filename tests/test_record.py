@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autowarm.errors import AutowarmError, RecordError
-from autowarm.record import OUTCOMES, ROLES, Mode, TrialRecord, better, read_jsonl, write_jsonl
+from autowarm.record import OUTCOMES, ROLES, Mode, TrialRecord, better, read_jsonl, uncollected, write_jsonl
 from autowarm.schedule import Schedule
 
 MakeRecord = Callable[..., TrialRecord]
@@ -271,3 +272,15 @@ def test_without_the_faster_parser_the_same_is_read(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("autowarm.record.orjson", None)
     assert read_jsonl(path) == quick
     assert quick[1].error == FULL["error"]
+
+
+def test_reading_leaves_the_collector_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text("{", encoding="utf-8")
+    for wanted in (gc.disable, gc.enable):
+        wanted()
+        with pytest.raises(RecordError):
+            read_jsonl(tmp_path / "bad.jsonl")
+        assert gc.isenabled() == (wanted is gc.enable)
+        with uncollected():
+            assert not gc.isenabled()
+        assert gc.isenabled() == (wanted is gc.enable)
