@@ -37,9 +37,7 @@ class Server:
     def stop(self) -> None:
         """End the server at once, as a machine that loses its power does."""
         commands: Any = importlib.import_module("pgserver._commands")
-        commands.pg_ctl(
-            ["-m", "immediate", "-w", "stop"], pgdata=self._running.pgdata, user=self._running.system_user
-        )
+        commands.pg_ctl(["-m", "immediate", "-w", "stop"], pgdata=self._running.pgdata, user=self._running.system_user)
 
     def start(self) -> None:
         """Start it again, with what it had promised to keep."""

@@ -15,6 +15,9 @@ select trials.trial_id, study_name, number, state from trials join studies on tr
 order by trials.trial_id
 """
 _ATTRIBUTES = "select trial_id, key, value_json from trial_user_attributes"
+_BEGUN = """
+select trial_id from trial_params union select trial_id from trial_system_attributes where key = 'fixed_params'
+"""
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,14 @@ class Stored:
         study: its study, and `number`, its number in there.
         state: COMPLETE, PRUNED, FAIL, RUNNING or WAITING.
         attributes: what autowarm wrote on it.
+        begun: whether what it was to train had been decided.
     """
 
     study: str
     number: int
     state: str
     attributes: Mapping[str, Any]
+    begun: bool
 
     @property
     def record(self) -> Mapping[str, Any] | None:
@@ -47,7 +52,11 @@ def read(url: str | None, folder: Path | None = None) -> list[Stored]:
             attributes: dict[int, dict[str, Any]] = {}
             for trial, key, value in connection.exec_driver_sql(_ATTRIBUTES):
                 attributes.setdefault(trial, {})[key] = json.loads(value)
+            begun = {trial for (trial,) in connection.exec_driver_sql(_BEGUN)}
             rows = connection.exec_driver_sql(_TRIALS).all()
     finally:
         engine.dispose()
-    return [Stored(study, number, str(state), attributes.get(trial, {})) for trial, study, number, state in rows]
+    return [
+        Stored(study, number, str(state), attributes.get(trial, {}), trial in begun)
+        for trial, study, number, state in rows
+    ]
