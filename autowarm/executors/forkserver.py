@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-from autowarm.executors.preload import VARIABLE, preload
+from autowarm.executors.preload import VARIABLE, ends_with_owner, preload
 
 if VARIABLE in os.environ:
     # multiprocessing ignores Ctrl-C only after this import; the owner decides what it means
@@ -13,4 +13,5 @@ if VARIABLE in os.environ:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 # Tools that import every module (doctest, type checkers) must not be changed by it.
 if VARIABLE in os.environ:
-    preload()
+    with ends_with_owner():
+        preload()

@@ -14,6 +14,7 @@ import importlib.machinery
 import json
 import logging
 import os
+import signal
 import sys
 import sysconfig
 import warnings
@@ -23,6 +24,8 @@ from pathlib import Path
 # Carries the names of the modules to the forkserver, which takes no arguments of ours.
 VARIABLE = "AUTOWARM_PRELOAD"
 REHEARSAL = "autowarm.executors.rehearsal"
+# How often a forkserver that loads looks for its owner.
+_LOOK_SECONDS = 0.5
 # Lightning and torch import these at the first fit; found by comparing sys.modules around one.
 ALWAYS = (
     "autowarm.inspection",
@@ -82,6 +85,29 @@ def _imports(file: Path, *, package: str) -> Iterator[str]:
             if parent:
                 yield parent
                 yield from (f"{parent}.{alias.name}" for alias in node.names)
+
+
+@contextlib.contextmanager
+def ends_with_owner() -> Iterator[None]:
+    """End this process if its owner is gone: multiprocessing's forkserver notices only once it has loaded all.
+
+    By a timer, as a thread would not survive the forks to come.
+    """
+    owner = json.loads(os.environ[VARIABLE])["owner"]
+
+    def look(*_: object) -> None:
+        if os.getppid() != owner:
+            os._exit(1)
+
+    signal.signal(signal.SIGALRM, look)
+    # what is read or waited for meanwhile goes on afterwards
+    signal.siginterrupt(signal.SIGALRM, False)
+    signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
 
 
 def preload() -> None:

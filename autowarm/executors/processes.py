@@ -35,7 +35,7 @@ class Processes:
 
     def __init__(self, modules: Sequence[str]) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        os.environ[preload.VARIABLE] = json.dumps({"path": sys.path, "modules": list(modules)})
+        os.environ[preload.VARIABLE] = json.dumps({"path": sys.path, "modules": list(modules), "owner": os.getpid()})
         self._context.set_forkserver_preload(["autowarm.executors.forkserver"])
 
     def start(

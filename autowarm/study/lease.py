@@ -111,10 +111,14 @@ def gone(lease: Mapping[str, Any]) -> bool:
 
 
 def _began(pid: int) -> int | None:
-    """Return when a process of this machine started, in ticks; None where there is none, or it cannot be known."""
+    """Return when a process of this machine started, in ticks; None where there is none, or it cannot be known.
+
+    One that has ended is none, also where nobody waits for it: the first process of a container may never do so.
+    """
     try:
-        # after the name in brackets, which may hold anything, the 22nd field of the line is the 20th
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        # after the name in brackets, which may hold anything, the 3rd field of the line is the 1st, the 22nd the 20th
+        found = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(found[19]) if found[0] not in "ZX" else None
     except (OSError, ValueError, IndexError):
         return None
 

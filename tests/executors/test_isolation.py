@@ -123,6 +123,36 @@ def test_the_workers_of_a_training_end_when_its_owner_is_gone(tmp_path: Path) ->
     assert_gone(workers)
 
 
+LOADER = """
+import sys
+from pathlib import Path
+from autowarm.executors.processes import Processes
+
+folder = Path(sys.argv[1])
+sys.path.insert(0, str(folder))
+Processes(["endless"]).start(b"", folder / "log", processes=1, threads=1)
+"""
+ENDLESS = """
+import os, time
+from pathlib import Path
+
+(Path(__file__).parent / str(os.getpid())).touch()
+(Path(__file__).parent / "loading").touch()
+while True:
+    time.sleep(0.05)
+"""
+
+
+def test_a_forkserver_that_still_loads_ends_when_its_owner_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    with subprocess.Popen([sys.executable, "-c", LOADER, str(tmp_path)]) as owner:
+        wait_for(tmp_path / "loading")
+        loading = workers_of(tmp_path)
+        assert all(map(lives, loading))
+        owner.kill()
+    assert_gone(loading)
+
+
 def test_the_workers_of_a_training_that_has_ended_are_gone(executor: LocalExecutor, tmp_path: Path) -> None:
     result = result_of(executor, spec_of("with_workers", folder=str(tmp_path)))
     assert result.outcome == "COMPLETE", result

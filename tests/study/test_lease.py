@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
@@ -55,6 +56,9 @@ input()
         assert not Watch().dead(1, lease)
         assert not gone(lease)
         far.kill()
+        # nobody has waited for it yet, as in a container whose first process never does
+        assert os.waitid(os.P_PID, far.pid, os.WEXITED | os.WNOWAIT)
+        assert gone(lease)
     assert Watch().dead(1, lease)
     assert gone(lease)
 
