@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ class Storm:
         (self.out / "checkpoints").mkdir(parents=True)
         for member in self.members:
             self._start(member)
-        due = began + 4 * self.plan.calm[1]
+        due = float("inf")
         while not all(member.done for member in self.members):
             time.sleep(_TICK_SECONDS)
             now = time.monotonic()
@@ -131,6 +132,9 @@ class Storm:
             self._watch_doomed()
             # nothing is left to do, and whoever is killed now only starts once more
             over = any(member.done for member in self.members)
+            if due == float("inf") and any(e["event"] == "ended" for e in self.events()):
+                # before that there is nothing that could be lost
+                due = now
             if now > due and not over and self.kills.total() < self.plan.at_most:
                 self._strike()
                 due = time.monotonic() + self._random.uniform(*self.plan.calm)
@@ -181,6 +185,8 @@ class Storm:
         }
         if strikes[kind]():
             self.kills[kind] += 1
+            with (self.folder / "kills.log").open("a") as log:
+                log.write(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {kind}\n")
 
     def _kill_training(self) -> bool:
         found = processes.trainings(processes.marked(self.name))
@@ -238,6 +244,8 @@ class Storm:
                 self.slowest_end = max(self.slowest_end, now - killed)
             elif now - killed > _LEFT_SECONDS:
                 self.left.add(process)
+                with (self.folder / "kills.log").open("a") as log:
+                    log.write(f"left over: {process}\n")
             if gone or process in self.left:
                 del self._doomed[process]
 
