@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -182,3 +183,17 @@ class KilledOnce(Network):
 
 def killed_once(folder: str, step: int = 21) -> Training:
     return _job(_loader(), KilledOnce(folder, step))
+
+
+class Long(jobs.Regression):
+    """Takes three seconds, and draws random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(adam=True, dropout=0.2)
+
+    def on_train_batch_start(self, batch: jobs.Batch, batch_idx: int) -> None:
+        time.sleep(0.025)
+
+
+def long() -> Training:
+    return jobs.build(module=Long())

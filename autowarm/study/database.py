@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import time
@@ -35,6 +36,7 @@ _FAILURES = (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.St
 # How long others that make the same database at the same time may take.
 _MAKING_SECONDS = 30.0
 _IN_THE_WAY = ("already exists", "database is locked")
+_AS_IT_IS: dict[str, Any] = {"skip_table_creation": True}
 # What a database says to a reader before its tables are made.
 _UNMADE = ("no such table", "attempt to write a readonly database", 'relation "version_info" does not exist')
 
@@ -75,7 +77,7 @@ def reader(out: Path) -> Iterator[RDBStorage | None]:
     """
     path = out / DATABASE
     try:
-        storage = RDBStorage(_sqlite_url(path, read_only=True), skip_table_creation=True)
+        storage = RDBStorage(_sqlite_url(path, "immutable=1" if _cannot_change(path) else "mode=ro"), **_AS_IT_IS)
     except Exception as e:  # noqa: BLE001 - Optuna checks nothing that it reads from its tables
         if not any(words in said(e) for words in _UNMADE):
             raise StudyError(f"the database {path} cannot be opened: {said(e)}") from None
@@ -96,7 +98,7 @@ def existing(url: str) -> Iterator[RDBStorage | None]:
     where = without_password(url) or ""
     try:
         _check_there(url, where)
-        storage = RDBStorage(url, skip_table_creation=True)
+        storage = RDBStorage(url, **_AS_IT_IS)
     except StudyError:
         raise
     except Exception as e:  # noqa: BLE001 - a driver raises what it likes
@@ -184,10 +186,16 @@ def _unopened(error: Exception, where: str, url: str | None) -> StudyError:
     return _kind(error)(f"the database {where} cannot be opened: {_said(error, url)}")
 
 
-def _sqlite_url(path: Path, *, read_only: bool = False) -> str:
+def _sqlite_url(path: Path, option: str = "") -> str:
     # as a URI, since SQLAlchemy and Optuna read the ? and { of a path as theirs; the % of the URI is SQLite's
-    mode = "mode=ro&" if read_only else ""
-    return f"sqlite:///{path.absolute().as_uri().replace('%', '%25')}?{mode}uri=true"
+    option = f"{option}&" if option else ""
+    return f"sqlite:///{path.absolute().as_uri().replace('%', '%25')}?{option}uri=true"
+
+
+def _cannot_change(path: Path) -> bool:
+    """Tell whether nobody here can write a file: a reader needs a file beside one that commits to a log, or this."""
+    log = path.with_name(f"{path.name}-wal")
+    return not os.access(path.parent, os.W_OK) and not log.exists()
 
 
 def _log_ahead(path: Path) -> None:

@@ -108,8 +108,11 @@ class Mutex:
         key = int.from_bytes(hashlib.sha256(self._name.encode()).digest()[:8], signed=True)
         if dialect == "sqlite":
             path = self._storage.patiently(lambda: _file_of(engine))
-            # a database in memory has one process
-            return _file_lock(path, patient) if path is not None else nullcontext(Turn())
+            if path is None:
+                # a database in memory has one process
+                return nullcontext(Turn())
+            _check_there(self._storage, path)
+            return _file_lock(path, patient)
         if dialect == "postgresql":
             return _session_lock(
                 self._storage,
@@ -126,6 +129,22 @@ class Mutex:
                 patient,
             )
         raise StudyError(f"a {dialect} database has no lock that autowarm knows: use SQLite, PostgreSQL or MySQL")
+
+
+def _check_there(storage: PatientStorage, path: Path) -> None:
+    """Refuse to go on without the file: connections that are open write to one that is removed as if it were there."""
+    try:
+        found = path.stat()
+    except OSError:
+        there = None
+    else:
+        there = (found.st_dev, found.st_ino)
+    storage.file = storage.file or there
+    if there is None or there != storage.file:
+        raise StudyError(
+            f"the database {path} was removed or replaced while the study ran: put it back, or what was in it is lost "
+            "but for the results written beside it"
+        )
 
 
 def _file_of(engine: Engine) -> Path | None:

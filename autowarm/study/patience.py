@@ -30,7 +30,12 @@ class PatientStorage(RDBStorage):
         url: of the database.
         waiting: asked before each new try; where it says no, the error is raised.
         engine_kwargs: of SQLAlchemy's engine.
+
+    Attributes:
+        file: device and number of the file of an SQLite database, as it was first seen; None: not seen yet.
     """
+
+    file: tuple[int, int] | None = None
 
     def __init__(self, url: str, waiting: Waiting, engine_kwargs: dict[str, Any]) -> None:
         # none while tables are made, which has a patience of its own
