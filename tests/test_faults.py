@@ -198,7 +198,9 @@ def lives(pid: int) -> bool:
 
 
 def bare(records: list[TrialRecord]) -> list[Any]:
-    return [(r.trial, r.label, r.value, r.rungs, r.train_curve, r.steps) for r in sorted(records, key=lambda r: r.trial)]
+    return [
+        (r.trial, r.label, r.value, r.rungs, r.train_curve, r.steps) for r in sorted(records, key=lambda r: r.trial)
+    ]
 
 
 @pytest.mark.slow
@@ -223,7 +225,9 @@ def test_a_killed_tune_goes_on_from_the_checkpoint_of_its_trial(tmp_path: Path, 
     assert again.returncode == 0, errors
     assert ("was not used, and the training began anew" in errors) == damaged
     records = sorted(read_records(out), key=lambda r: r.seconds)
-    assert sorted(str(r.resumed) for r in records) == sorted(["None", "None" if damaged else "exact"] + ["None"] * (len(records) - 2))
+    assert sorted(str(r.resumed) for r in records) == sorted(
+        ["None", "None" if damaged else "exact"] + ["None"] * (len(records) - 2)
+    )
     assert not (out / "checkpoints").exists(), "nothing is left of them"
     alone = started(tmp_path, tmp_path / "alone")
     assert alone.wait(timeout=120) == 0, alone.communicate()

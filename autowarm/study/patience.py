@@ -77,6 +77,9 @@ def away(error: Exception) -> bool:
 def said(error: Exception) -> str:
     """Return the first line of what the database has said."""
     cause = error.__cause__ or error
+    if isinstance(cause, sqlalchemy.exc.PendingRollbackError):
+        # SQLAlchemy's words are on what a program should do
+        return "the connection was lost"
     cause = getattr(cause, "orig", None) or cause  # SQLAlchemy puts the class before the words of the database
     return (str(cause).splitlines() or [""])[0]
 

@@ -28,7 +28,7 @@ from autowarm.study.mutex import Mutex, Turn
 from autowarm.tuning import look
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from instant import Instant  # noqa: E402 - found by the line above
+from instant import Instant
 
 # Search trials of each of the studies that the processes do one after another.
 TRIALS = 100

@@ -43,7 +43,9 @@ class Plan:
     Attributes:
         workers: at once, beside the driver.
         changes: of the study file, by key, as arguments of the command line.
-        calm: seconds between two kills, at least and at most.
+        calm: trainings that end between two kills, at least and at most: seconds would be many on a fast machine,
+            and too few for anything to start on a busy one.
+        calm_seconds: then passed until it strikes, at most.
         at_most: kills.
         planned: what is killed in place of what is drawn, by the number of the kill.
         seed: of what is killed when.
@@ -52,7 +54,8 @@ class Plan:
 
     workers: int = 4
     changes: Sequence[str] = ()
-    calm: tuple[float, float] = (2.0, 5.0)
+    calm: tuple[int, int] = (2, 4)
+    calm_seconds: float = 2.0
     at_most: int = 10_000
     planned: dict[int, str] = field(default_factory=lambda: {8: "freeze", 20: "server", 40: "server"})
     seed: int = 0
@@ -118,29 +121,36 @@ class Storm:
         """
         began = time.monotonic()
         (self.out / "checkpoints").mkdir(parents=True)
-        for member in self.members:
-            self._start(member)
-        due = float("inf")
+        try:
+            for member in self.members:
+                self._start(member)
+            self._rage(began + self.plan.seconds)
+            seconds = time.monotonic() - began
+            self._wait_for_all()
+        finally:
+            self._end_all()
+        return seconds
+
+    def _rage(self, deadline: float) -> None:
+        """Strike now and then, and start again what died, until everybody has found nothing left to do."""
+        after, due = 1, float("inf")
         while not all(member.done for member in self.members):
             time.sleep(_TICK_SECONDS)
             now = time.monotonic()
-            if now - began > self.plan.seconds:
-                self._end_all()
-                raise TimeoutError(f"not over after {now - began:.0f} s: see {self.folder}")
+            if now > deadline:
+                raise TimeoutError(f"it does not end: see {self.folder}")
             for member in self.members:
                 self._look_after(member)
             self._watch_doomed()
             # nothing is left to do, and whoever is killed now only starts once more
-            over = any(member.done for member in self.members)
-            if due == float("inf") and any(e["event"] == "ended" for e in self.events()):
-                # before that there is nothing that could be lost
-                due = now
-            if now > due and not over and self.kills.total() < self.plan.at_most:
+            if any(member.done for member in self.members) or self.kills.total() >= self.plan.at_most:
+                continue
+            ended = sum(event["event"] == "ended" for event in self.events())
+            if ended >= after and due == float("inf"):
+                due = now + self._random.uniform(0, self.plan.calm_seconds)
+            elif now > due:
                 self._strike()
-                due = time.monotonic() + self._random.uniform(*self.plan.calm)
-        seconds = time.monotonic() - began
-        self._wait_for_all()
-        return seconds
+                after, due = ended + self._random.randint(*self.plan.calm), float("inf")
 
     def _start(self, member: _Member) -> None:
         log = (self.folder / f"{member.name}.log").open("a")
@@ -254,7 +264,6 @@ class Storm:
         while (here := processes.marked(self.name)) and time.monotonic() < deadline:
             time.sleep(_TICK_SECONDS)
         self.left |= set(here)
-        self._end_all()
 
     def _end_all(self) -> None:
         for process in processes.marked(self.name):
