@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, files that go away, clocks that jump, kills: told in a sentence, and nothing lost."""
+"""Full and read-only disks, files that go away, clocks that jump, kills: said in a sentence, and nothing lost."""
 
 from __future__ import annotations
 

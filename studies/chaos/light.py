@@ -1,4 +1,4 @@
-"""Many processes on one database whose trainings cost nothing: what is left is deciding, storing and waiting in turn."""
+"""Many processes on one database whose trainings cost nothing: they decide, store, and wait in turn."""
 
 from __future__ import annotations
 
@@ -167,12 +167,14 @@ class Outcome:
         stored: runs that the processes say they have stored, as (study, role, trial, value), in time or not.
         in_time: how many of them within the duration, from when all processes had their first one on.
         span: seconds of that.
+        seconds: from the beginning until all had ended.
         told: by each process at its end, and `errors` of those that failed.
     """
 
     stored: list[tuple[str, str, int, float | None]] = field(default_factory=list)
     in_time: int = 0
     span: float = 0.0
+    seconds: float = 0.0
     told: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
@@ -197,6 +199,7 @@ def put(load: Load) -> Outcome:
             assert process.stdout is not None  # noqa: S101 - a pipe
             process.stdout.readline()
         until = time.time() + load.duration
+        told = time.monotonic()
         for process in processes:
             assert process.stdin is not None  # noqa: S101 - a pipe
             process.stdin.write(f"{until}\n")
@@ -207,6 +210,7 @@ def put(load: Load) -> Outcome:
                 outcome.errors.append(errors.strip().splitlines()[-1] if errors.strip() else "killed")
             else:
                 outcome.told.append(json.loads(output))
+        outcome.seconds = time.monotonic() - told
         times = [_heard(path, outcome) for path in paths]
     # processes that start take the cores
     began = max((of[0] for of in times if of), default=until)

@@ -58,7 +58,8 @@ def postgres_figures(duration: float, many: int, trainings: tuple[float, ...]) -
                     "training": training,
                     "seconds": duration,
                     "in_time": outcome.in_time,
-                    "span": outcome.span,
+                    "span": round(outcome.span, 2),
+                    "seconds_all": round(outcome.seconds, 2),
                     **{key: round(value, 2) for key, value in sums.items()},
                     **figures,
                 }

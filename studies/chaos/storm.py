@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from autowarm.settings import load_study
 from studies.chaos import processes
 from studies.chaos.processes import MARK, Process
 from studies.chaos.server import Server, serving
@@ -42,7 +43,7 @@ class Plan:
 
     Attributes:
         workers: at once, beside the driver.
-        changes: of the study file, by key, as arguments of the command line.
+        n_trials: search trials, in place of the study file's.
         calm: trainings that end between two kills, at least and at most: seconds would be many on a fast machine,
             and too few for anything to start on a busy one.
         calm_seconds: then passed until it strikes, at most.
@@ -53,13 +54,18 @@ class Plan:
     """
 
     workers: int = 4
-    changes: Sequence[str] = ()
+    n_trials: int | None = None
     calm: tuple[int, int] = (2, 4)
     calm_seconds: float = 2.0
     at_most: int = 10_000
     planned: dict[int, str] = field(default_factory=lambda: {8: "freeze", 20: "server", 40: "server"})
     seed: int = 0
     seconds: float = 1800.0
+
+    @property
+    def changes(self) -> list[str]:
+        """What the command line changes of the study file."""
+        return ["--n_trials", str(self.n_trials)] if self.n_trials is not None else []
 
 
 @dataclass
@@ -295,6 +301,7 @@ def storm_figures(seed: int, plan: Plan | None = None, *, calm_runs: int = 2, re
     figures: dict[str, Any] = {
         "seed": plan.seed,
         "workers": plan.workers,
+        "asked": plan.n_trials or load_study(STUDY).n_trials,
         "seconds": round(seconds, 1),
         "kills": dict(sorted(storm.kills.items())),
         "failed_starts": storm.failures,
