@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import ctypes
 import gc
 import importlib
 import importlib.machinery
@@ -24,8 +25,8 @@ from pathlib import Path
 # Carries the names of the modules to the forkserver, which takes no arguments of ours.
 VARIABLE = "AUTOWARM_PRELOAD"
 REHEARSAL = "autowarm.executors.rehearsal"
-# How often a forkserver that loads looks for its owner.
-_LOOK_SECONDS = 0.5
+# Of Linux's prctl.h: the signal that a process gets when the thread that started it ends.
+_PR_SET_PDEATHSIG = 1
 # Lightning and torch import these at the first fit; found by comparing sys.modules around one.
 ALWAYS = (
     "autowarm.inspection",
@@ -89,25 +90,23 @@ def _imports(file: Path, *, package: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def ends_with_owner() -> Iterator[None]:
-    """End this process if its owner is gone: multiprocessing's forkserver notices only once it has loaded all.
+    """Have the system end this process if its owner ends, where it can (Linux).
 
-    By a timer, as a thread would not survive the forks to come.
+    multiprocessing's forkserver notices only once it has loaded all, which takes seconds. Afterwards nothing of this is
+    left: it is the end of the owner's thread that counts, which may end before the owner does.
     """
-    owner = json.loads(os.environ[VARIABLE])["owner"]
-
-    def look(*_: object) -> None:
-        if os.getppid() != owner:
-            os._exit(1)
-
-    signal.signal(signal.SIGALRM, look)
-    # what is read or waited for meanwhile goes on afterwards
-    signal.siginterrupt(signal.SIGALRM, False)
-    signal.setitimer(signal.ITIMER_REAL, _LOOK_SECONDS, _LOOK_SECONDS)
+    if sys.platform != "linux":
+        yield
+        return
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != json.loads(os.environ[VARIABLE])["owner"]:
+        # gone already
+        os._exit(1)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        prctl(_PR_SET_PDEATHSIG, 0)
 
 
 def preload() -> None:

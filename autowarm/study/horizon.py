@@ -339,10 +339,13 @@ class HorizonStudy:
 
     def _give_up(self, trial: FrozenTrial, *, died: bool = False, orphaned: bool = False) -> None:
         """Propose a trial again, then fail it: killed in between, the first is not done twice."""
-        known = trial.user_attrs
-        # of a starting guess also what it was killed too early to be asked for
-        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        if params and not any(t.user_attrs.get(_AGAIN_OF) == trial.number for t in self._search.get_trials(False)):
+        known, params = trial.user_attrs, _params_of(trial)
+        others = [t for t in self._search.get_trials(deepcopy=False) if t.number != trial.number]
+        # the same: two processes whose turns were lost at once had the same proposed, or it is proposed again already
+        if params and not any(
+            t.user_attrs.get(_AGAIN_OF) == trial.number or (t.state != TrialState.FAIL and _params_of(t) == params)
+            for t in others
+        ):
             told = {
                 "origin": known.get("origin", "sampler"),
                 _AGAIN_OF: trial.number,
@@ -403,6 +406,11 @@ class HorizonStudy:
             StudyError: a record in the database cannot be read.
         """
         return [*read_once(self._search, self._read), *self.checks.records()]
+
+
+def _params_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Return what a trial trains; of a starting guess also what it was killed too early to be asked for."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
 def known_range(storage: Storage, identity: Mapping[str, str]) -> tuple[float, float] | None:

@@ -35,8 +35,8 @@ _SQLITE = """
 
 {processes} processes share one study after another for {seconds:.0f} seconds, {studies} studies, whose trainings take
 no time. They say that they have stored {told} runs; the database has {stored}. Of those told {lost} are missing;
-{untold} are there that nobody told of, {running} are still running. "database is locked" was seen {locked} times, and {errors}
-processes ended with an error.
+{untold} are there that nobody told of, {running} are still running. "database is locked" was seen {locked} times,
+and {errors} processes ended with an error.
 """
 _POSTGRES = """
 ## Many workers on one PostgreSQL
@@ -81,7 +81,7 @@ def _storm(figures: dict[str, Any]) -> str:
         "trials or checks that were done twice": figures["twice"],
         "trials still RUNNING": figures["running"],
         "trials with a result that was never told": figures["unfinished_with_record"],
-        "processes left over": figures["left_over"],
+        "processes left over in the end": figures["left_over"],
         "longest that a process outlived its owner": f"{figures['slowest_end']:.1f} s",
         "trainings interrupted": figures["interrupted"],
         "of those, gone on from a checkpoint": resumed,

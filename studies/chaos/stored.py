@@ -15,9 +15,8 @@ select trials.trial_id, study_name, number, state from trials join studies on tr
 order by trials.trial_id
 """
 _ATTRIBUTES = "select trial_id, key, value_json from trial_user_attributes"
-_BEGUN = """
-select trial_id from trial_params union select trial_id from trial_system_attributes where key = 'fixed_params'
-"""
+_FIXED = "select trial_id, value_json from trial_system_attributes where key = 'fixed_params'"
+_PARAMS = "select trial_id, param_name, param_value, distribution_json from trial_params"
 
 
 @dataclass(frozen=True)
@@ -28,14 +27,14 @@ class Stored:
         study: its study, and `number`, its number in there.
         state: COMPLETE, PRUNED, FAIL, RUNNING or WAITING.
         attributes: what autowarm wrote on it.
-        begun: whether what it was to train had been decided.
+        params: what it trains, as far as that had been decided.
     """
 
     study: str
     number: int
     state: str
     attributes: Mapping[str, Any]
-    begun: bool
+    params: Mapping[str, Any]
 
     @property
     def record(self) -> Mapping[str, Any] | None:
@@ -52,11 +51,19 @@ def read(url: str | None, folder: Path | None = None) -> list[Stored]:
             attributes: dict[int, dict[str, Any]] = {}
             for trial, key, value in connection.exec_driver_sql(_ATTRIBUTES):
                 attributes.setdefault(trial, {})[key] = json.loads(value)
-            begun = {trial for (trial,) in connection.exec_driver_sql(_BEGUN)}
+            params = {trial: json.loads(value) for trial, value in connection.exec_driver_sql(_FIXED)}
+            for trial, name, value, distribution in connection.exec_driver_sql(_PARAMS):
+                params.setdefault(trial, {})[name] = _value(value, json.loads(distribution))
             rows = connection.exec_driver_sql(_TRIALS).all()
     finally:
         engine.dispose()
     return [
-        Stored(study, number, str(state), attributes.get(trial, {}), trial in begun)
+        Stored(study, number, str(state), attributes.get(trial, {}), params.get(trial, {}))
         for trial, study, number, state in rows
     ]
+
+
+def _value(stored: float, distribution: Mapping[str, Any]) -> Any:
+    """Return a value as it was suggested: of a choice, its place is stored."""
+    choices = distribution["attributes"].get("choices")
+    return choices[int(stored)] if choices is not None else stored

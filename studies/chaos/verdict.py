@@ -25,6 +25,8 @@ def verdict(trials: Sequence[Stored], events: Sequence[Mapping[str, Any]]) -> di
     schedules = Counter(_key(r["schedule"]) for r in records)
     again = Counter(t.attributes["again_of"] for t in search if "again_of" in t.attributes)
     checked = Counter((r["role"], r["seed"], _key(r["schedule"])) for t in checks if (r := t.record) is not None)
+    # what two had begun at once is done once
+    kept = {_key(t.params) for t in search if t.record is not None}
     told = Counter(
         (e["role"] == "search", e["trial"], e["outcome"], e.get("value")) for e in events if e["event"] == "ended"
     )
@@ -40,7 +42,14 @@ def verdict(trials: Sequence[Stored], events: Sequence[Mapping[str, Any]]) -> di
         # what a process says it has stored
         "lost": sum(key not in there for key in told),
         # what was begun, and neither ended nor was begun again
-        "forgotten": sum(t.begun and t.state == "FAIL" and t.record is None and t.number not in again for t in search),
+        "forgotten": sum(
+            bool(t.params)
+            and t.state == "FAIL"
+            and t.record is None
+            and t.number not in again
+            and _key(t.params) not in kept
+            for t in search
+        ),
         "twice": sum(count - 1 for counts in (schedules, again, checked, told) for count in counts.values())
         + sum(t.record is not None and t.number in again for t in search),
         "unfinished_with_record": sum(

@@ -12,14 +12,17 @@ from studies.chaos.verdict import best_values, verdict
 LINEAR = {"decay": "linear", "initial_lr": 0.1}
 
 
-def trial(number: int, *, study: str = "s", state: str = "COMPLETE", begun: bool = True, **attributes: Any) -> Stored:
-    return Stored(study, number, state, attributes, begun)
+def trial(
+    number: int, *, study: str = "s", state: str = "COMPLETE", lr: float | None = None, **attributes: Any
+) -> Stored:
+    return Stored(study, number, state, attributes, {"initial_lr": lr} if lr is not None else {})
 
 
 def ended(number: int, *, lr: float | None = None, role: str = "search", seed: int = 0, **more: Any) -> Stored:
-    schedule = LINEAR | {"initial_lr": lr if lr is not None else number + 1.0}
+    lr = lr if lr is not None else number + 1.0
+    schedule = LINEAR | {"initial_lr": lr}
     record = {"role": role, "seed": seed, "schedule": schedule, "outcome": "COMPLETE", "value": 0.5, "trial": number}
-    return trial(number, record=record, **more)
+    return trial(number, lr=lr, record=record, **more)
 
 
 def told(number: int, *, role: str = "search", value: float = 0.5) -> dict[str, Any]:
@@ -31,9 +34,11 @@ def calm() -> list[Stored]:
     check = {"study": "s checks", "role": "confirm"}
     return [
         ended(0),
-        trial(1, state="FAIL", interrupted=True),
+        trial(1, state="FAIL", lr=3.0),
         ended(2, again_of=1),
-        trial(3, state="FAIL", begun=False, interrupted=True),
+        # killed before it was known what to train, and one that another process had begun, too
+        trial(3, state="FAIL"),
+        trial(5, state="FAIL", lr=1.0),
         ended(0, **check, lr=1.0, seed=1),
         ended(1, **check, lr=1.0, seed=2),
     ]
@@ -56,7 +61,7 @@ def test_a_study_in_order_has_nothing_wrong() -> None:
     [
         ("lost", told(9)),
         ("lost", told(0, value=0.4)),
-        ("forgotten", trial(4, state="FAIL", interrupted=True)),
+        ("forgotten", trial(4, state="FAIL", lr=7.0)),
         ("twice", ended(4, lr=1.0)),
         ("twice", ended(4, again_of=0)),
         ("twice", ended(4, again_of=1)),

@@ -408,3 +408,23 @@ def test_a_schedule_is_asked_for_unless_something_waits(open_study: Open) -> Non
     again = study.ask_for(Schedule(initial_lr=0.03, warmup_ratio=0.1, decay="linear"), "else")
     assert again is not None
     assert again.schedule == wanted
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_what_two_had_proposed_at_once_is_trained_once(
+    finished: bool, open_study: Open, make_record: MakeRecord
+) -> None:
+    """Both had lost their turn, and ask the sampler with the same random numbers."""
+    ours, theirs = open_study(watch=Watch()), open_study(watch=Watch())
+    first = ours.ask()
+    twin = theirs.ask_for(first.schedule, "sampler")
+    assert twin is not None
+    assert twin.schedule == first.schedule
+    ours.interrupted(first.number)
+    if finished:
+        theirs.tell(make_record(trial=twin.number, schedule=twin.schedule, label=str(twin.schedule)))
+    else:
+        theirs.interrupted(twin.number)
+    assert ours.waiting == (0 if finished else 1)
+    again = ours.ask()
+    assert (again.schedule == first.schedule) == (not finished)
