@@ -92,15 +92,15 @@ def _storm(figures: dict[str, Any]) -> str:
     differences = [f"{d['mean']:+.4f} ± {d['standard_error']:.4f}" for d in figures["differences"]]
     same = (
         f"The answer of the storm reaches {means[0]:.4f} on fresh seeds; "
-        f"undisturbed runs of the same study, whose trials come in another order, "
-        f"{' and '.join(f'{m:.4f}' for m in means[1:])}. The differences, paired by seed, with their standard errors: "
+        "the same study undisturbed, whose trials come in another order, reaches\n"
+        f"{' and '.join(f'{m:.4f}' for m in means[1:])}. The difference, paired by seed, with its standard error: "
         f"{', '.join(differences)}."
     )
     return _STORM.format(
         workers=figures["workers"],
         seconds=f"{figures['seconds'] / 60:.0f} minutes",
         seed=figures["seed"],
-        kills=sum(kills.values()),
+        kills=sum(n for kind, n in kills.items() if kind != "freeze"),
         rows="\n".join(f"| {kind} | {n} | {_KINDS[kind]} |" for kind, n in kills.items()),
         end="\n".join(f"| {what} | {figure} |" for what, figure in end.items()),
         same=same,
