@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -164,16 +163,12 @@ class Outcome:
     """What came of a load.
 
     Attributes:
-        stored: runs that the processes say they have stored, as (study, role, trial, value), in time or not.
-        in_time: how many of them within the duration, from when all processes had their first one on.
-        span: seconds of that.
+        stored: runs that the processes say they have stored, as (study, role, trial, value).
         seconds: from the beginning until all had ended.
         told: by each process at its end, and `errors` of those that failed.
     """
 
     stored: list[tuple[str, str, int, float | None]] = field(default_factory=list)
-    in_time: int = 0
-    span: float = 0.0
     seconds: float = 0.0
     told: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -211,23 +206,12 @@ def put(load: Load) -> Outcome:
             else:
                 outcome.told.append(json.loads(output))
         outcome.seconds = time.monotonic() - told
-        times = [_heard(path, outcome) for path in paths]
-    # processes that start take the cores
-    began = max((of[0] for of in times if of), default=until)
-    outcome.span = max(0.0, until - began)
-    outcome.in_time = sum(began < time <= until for of in times for time in of)
+        for path in paths:
+            for line in path.read_text().splitlines() if path.exists() else ():
+                event = json.loads(line)
+                if event["event"] == "ended":
+                    outcome.stored.append((event["study"], event["role"], event["trial"], event.get("value")))
     return outcome
-
-
-def _heard(path: Path, outcome: Outcome) -> list[float]:
-    """Add what a process says it has stored; returns when it was."""
-    times = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        event = json.loads(line)
-        if event["event"] == "ended":
-            outcome.stored.append((event["study"], event["role"], event["trial"], event.get("value")))
-            times.append(datetime.fromisoformat(event["time"]).timestamp())
-    return times
 
 
 if __name__ == "__main__":

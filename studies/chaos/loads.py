@@ -57,8 +57,6 @@ def postgres_figures(duration: float, many: int, trainings: tuple[float, ...]) -
                     "processes": processes,
                     "training": training,
                     "seconds": duration,
-                    "in_time": outcome.in_time,
-                    "span": round(outcome.span, 2),
                     "seconds_all": round(outcome.seconds, 2),
                     **{key: round(value, 2) for key, value in sums.items()},
                     **figures,

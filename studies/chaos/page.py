@@ -47,9 +47,10 @@ Trainings that only wait, and take as long as the first column says; the server 
 |---|---|---|---|---|---|---|---|---|---|
 {rows}
 
-*At most* is what the workers would do if nothing but the training took time. *A turn* is the mean time for which one
-process alone decides; *turn taken*, the share of the time in which somebody had it; *waited in turn*, the mean wait for
-one. *Cores busy* counts the workers, without the server.
+*Runs a second* counts all of them, from when the workers are told to begin until the last one has ended. *At most* is what
+the workers would do if nothing but the training took time. *A turn* is the mean time for which one process alone decides;
+*turn taken*, the share of the time in which somebody had it; *waited in turn*, the mean wait for one. *Cores busy* counts
+the workers, without the server; other work was on these cores meanwhile.
 """
 
 
@@ -119,7 +120,7 @@ def _postgres(figures: dict[str, Any]) -> str:
     rows: list[str] = []
     single: dict[float, float] = {}
     for row in figures["rows"]:
-        rate = row["in_time"] / row["span"]
+        rate = row["stored"] / row["seconds_all"]
         training, workers = row["training"], row["processes"]
         single.setdefault(training, rate)
         cells = [
