@@ -47,10 +47,10 @@ Trainings that only wait, and take as long as the first column says; the server 
 |---|---|---|---|---|---|---|---|---|---|
 {rows}
 
-*Runs a second* counts all of them, from when the workers are told to begin until the last one has ended. *At most* is what
-the workers would do if nothing but the training took time. *A turn* is the mean time for which one process alone decides;
-*turn taken*, the share of the time in which somebody had it; *waited in turn*, the mean wait for one. *Cores busy* counts
-the workers, without the server; other work was on these cores meanwhile.
+*Runs a second* counts all of them, from when the workers are told to begin until the last one has ended. *At most* is
+what the workers would do if nothing but the training took time. *A turn* is the mean time for which one process alone
+decides; *turn taken*, the share of the time in which somebody had it; *waited in turn*, the mean wait for one. *Cores
+busy* counts the workers, without the server; other work was on these cores meanwhile.
 """
 
 
