@@ -513,6 +513,9 @@ class HorizonLoop:
             target_steps=self.target_steps,
             split_batches=parts if parts > 1 else None,
             resumed=result.resumed,
+            trunk=result.trunk,
+            shared_steps=result.shared_steps,
+            exact=result.exact,
         )
 
     def _watch_errors(self, record: TrialRecord) -> None:

@@ -49,6 +49,10 @@ def _is_whole(x: Any) -> bool:
     return isinstance(x, int) and not isinstance(x, bool)
 
 
+def _is_bool(x: Any) -> bool:
+    return isinstance(x, bool)
+
+
 def _is_word(x: Any) -> bool:
     return isinstance(x, str)
 
@@ -64,13 +68,19 @@ def _are_words(x: Any) -> bool:
 # (fields, whether they may be None, what they must be, the same in words)
 _KINDS: tuple[tuple[tuple[str, ...], bool, Callable[[Any], bool], str], ...] = (
     (("trial", "total_steps", "seed", "steps", "val_batches"), False, _is_whole, "a whole number"),
-    (("dataset_size", "batch_size", "audit_step", "target_steps", "split_batches"), True, _is_whole, "a whole number"),
+    (
+        ("dataset_size", "batch_size", "audit_step", "target_steps", "split_batches", "shared_steps"),
+        True,
+        _is_whole,
+        "a whole number",
+    ),
     (("study", "label", "monitor"), False, _is_word, "a word"),
-    (("reason", "error", "audit_reason"), True, _is_word, "a word"),
+    (("reason", "error", "audit_reason", "trunk"), True, _is_word, "a word"),
     (("seconds",), False, is_number, "a number"),
     (("value",), True, is_number, "a number"),
     (("versions",), True, _are_words, "a mapping of words"),
     (("resumed",), True, _is_resumed, f"one of {', '.join(RESUMED)}"),
+    (("exact",), True, _is_bool, "true or false"),
 )
 
 
@@ -95,7 +105,8 @@ class TrialRecord:
         ema_rungs: (step, monitored metric of a running average of the weights) at the rungs where the pruner saw it.
         train_curve: (step, mean training loss since the point before), thinned.
         grad_norms: (step, L2 norm of all gradients before clipping), thinned.
-        steps: optimizer steps executed, and `val_batches`, validation batches executed.
+        steps: optimizer steps from the start of the training to its end; `val_batches`, validation batches executed for
+            this trial.
         audit_step: where a trial would have been pruned that was finished all the same, as an audit of the pruner, and
             `audit_reason`, why; None for any other.
         target_steps: of a trial on a lower level of a ladder, the total_steps that it was run for; None: its own.
@@ -103,6 +114,12 @@ class TrialRecord:
             weights and everything else of the training, but its data in a new order. None: it ran in one go.
         split_batches: parts that each training batch was cut into, with as much more accumulation, because whole ones
             did not fit into memory; None: none.
+        trunk: name that the trials have in common whose first steps were trained once for all of them; None: it was
+            trained by itself.
+        shared_steps: of `steps`, those that another trial of the same trunk has paid for, with their validations and
+            their wall time; None where `trunk` is.
+        exact: of a trial of a trunk, whether it is the training that it would have been by itself: else its branch has
+            gone on with data in a new order, or was validated on other data. None where `trunk` is.
         seconds: wall time of the trial; of one that went on from a checkpoint, up to that and since.
         error: traceback of a FAILED trial.
         versions: of the libraries that matter.
@@ -136,6 +153,9 @@ class TrialRecord:
     target_steps: int | None = None
     resumed: Resumed | None = None
     split_batches: int | None = None
+    trunk: str | None = None
+    shared_steps: int | None = None
+    exact: bool | None = None
 
     @property
     def horizon(self) -> tuple[int, int | None]:
@@ -148,9 +168,14 @@ class TrialRecord:
         return self.target_steps or self.total_steps, self.dataset_size
 
     @property
+    def own_steps(self) -> int:
+        """Optimizer steps executed for this trial: those that it shares with others of its trunk are counted once."""
+        return self.steps - (self.shared_steps or 0)
+
+    @property
     def cost(self) -> float:
-        """Training steps plus a third of the validation batches, in training steps."""
-        return self.steps + self.val_batches * VALIDATION_BATCH_COST
+        """Training steps executed plus a third of the validation batches, in training steps."""
+        return self.own_steps + self.val_batches * VALIDATION_BATCH_COST
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold; numbers that JSON has no word for become null."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -137,6 +137,22 @@ class TrialResult:
     resumed: Resumed | None = None
     notices: tuple[str, ...] = ()
     out_of_memory: bool = False
+    trunk: str | None = None
+    shared_steps: int | None = None
+    exact: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkResult:
+    """How the trials of a trunk ended.
+
+    Attributes:
+        results: of each trial, in their order; None where it could not branch, and is to be trained by itself.
+        refused: why it could not; None where all have a result.
+    """
+
+    results: tuple[TrialResult | None, ...]
+    refused: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +200,82 @@ class JobInfo:
     gpus: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrunkSpec:
+    """Trials of one job and seed whose learning rates begin alike: what they share is trained once.
+
+    The trunk is the training of one of the trials, the carrier. Each of the others leaves it after a number of steps,
+    and goes on from there by itself; one that leaves it at its end needs no training.
+
+    Attributes:
+        name: of the trunk; its results carry it.
+        trials: alike but for `schedule`, `total_steps`, `rungs` and `ema_rungs`; each with a schedule, whose warmup is
+            not in epochs, in one process, and without a `checkpoint`.
+        branch_steps: for each trial, the optimizer steps whose learning rates it has in common with the carrier, in
+            [1, `total_steps`].
+        memory_bytes: what the states that branches begin from may take of the memory; what is more lies in files.
+        folder: for those files, which are removed; default: a temporary one.
+
+    Raises:
+        JobError: a trial that does not fit; says which and why.
+    """
+
+    name: str
+    trials: tuple[TrainingSpec, ...]
+    branch_steps: tuple[int, ...]
+    memory_bytes: int = 2**30
+    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the trials are alike, and alike as far as they are to share their steps."""
+        if not self.trials or len(self.trials) != len(self.branch_steps):
+            raise JobError(f"a trunk of {len(self.trials)} trials needs as many steps, got {len(self.branch_steps)}")
+        carrier = self.trials[self.carrier]
+        common = _common(carrier)
+        for number, (trial, step) in enumerate(zip(self.trials, self.branch_steps, strict=True)):
+            if trial.schedule is None or trial.total_steps is None or trial.monitor is None:
+                raise JobError(f"trial {number} of a trunk needs a schedule, total_steps and a metric")
+            if trial.processes > 1 or trial.checkpoint is not None:
+                raise JobError(f"trial {number} of a trunk must run in one process and keep no checkpoint")
+            if _common(trial) != common:
+                raise JobError(
+                    f"trial {number} of a trunk differs from the others in more than its schedule and length"
+                )
+            if not 1 <= step <= trial.total_steps:
+                raise JobError(
+                    f"trial {number} leaves its trunk after {step} steps: must be in [1, {trial.total_steps}]"
+                )
+            if not _begin_alike(trial, carrier, step):
+                raise JobError(f"trial {number} has other learning rates than its trunk within its first {step} steps")
+
+    @property
+    def carrier(self) -> int:
+        """Number of the trial whose training the trunk is."""
+        return carrier_of(self.branch_steps, [trial.total_steps or 0 for trial in self.trials])
+
+
+def carrier_of(branch_steps: Sequence[int], total_steps: Sequence[int]) -> int:
+    """Return which trial of a trunk to train through: the first of those that share the most, and of those the longest.
+
+    >>> carrier_of([3, 8, 8], [10, 8, 10])
+    2
+    """
+    return max(range(len(branch_steps)), key=lambda i: (branch_steps[i], total_steps[i], -i))
+
+
+def _common(trial: TrainingSpec) -> TrainingSpec:
+    return replace(trial, schedule=None, total_steps=None, rungs=(), ema_rungs=())
+
+
+def _begin_alike(trial: TrainingSpec, carrier: TrainingSpec, steps: int) -> bool:
+    curves = [
+        (t.schedule.initial_lr, *t.schedule.multipliers(total_steps=t.total_steps)[:steps].tolist())
+        for t in (trial, carrier)
+        if t.schedule is not None and t.total_steps is not None
+    ]
+    return len(curves) == 2 and curves[0] == curves[1]
+
+
 class Link:
     """What a training tells its owner while it runs, and is told. This one is alone: it prunes and stops nothing."""
 
@@ -199,4 +291,29 @@ class Link:
 
     def stopped(self) -> bool:
         """Tell whether the owner wants the training to end now."""
+        return False
+
+
+class TrunkLink:
+    """What a trunk tells its owner, trial by trial, and is told. This one is alone: it prunes and stops nothing.
+
+    Trials are named by their number in `TrunkSpec.trials`. Each is heard of as if it were trained by itself: `rung` for
+    each of its rungs in their order, then `finished`, once. But the rungs that it shares come at once: when it begins its
+    branch, or ends on the trunk.
+    """
+
+    def progress(self, trial: int, step: int, loss: float) -> None:
+        """Tell where the training of a trial is, which may be the trunk's; may be dropped."""
+
+    def rung(self, trial: int, step: int, value: float, ema: float | None = None) -> str | None:
+        """Report a rung of a trial; returns a reason to prune the trial, or None.
+
+        What is answered to a rung on the trunk is not obeyed: others need those steps. The next rung asks again.
+        """
+
+    def finished(self, trial: int, result: TrialResult) -> None:
+        """Tell the result of a trial, as soon as there is one."""
+
+    def stopped(self) -> bool:
+        """Tell whether the owner wants the trunk, and all that is left of it, to end now."""
         return False

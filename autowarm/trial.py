@@ -74,6 +74,22 @@ def _run(spec: TrainingSpec, link: Link, started: float, kept: dict[str, Any] | 
     watcher = Watcher(spec, link)
     keeper = Keeper(spec, watcher, kept=kept, started=started) if spec.checkpoint is not None else None
     callbacks: list[Callback] = [watcher] if keeper is None else [keeper, watcher]
+    result = train(spec, watcher, callbacks, started=started)
+    if keeper is None:
+        return result
+    seconds = result.seconds + keeper.seconds
+    return replace(result, seconds=seconds, resumed=keeper.resumed, notices=tuple(keeper.notices))
+
+
+def train(spec: TrainingSpec, watcher: Watcher, callbacks: list[Callback], *, started: float) -> TrialResult:
+    """Build the spec's training, fit it, and return what the watcher saw of it; whatever the job raises is a result.
+
+    Args:
+        spec: of the training.
+        watcher: of the same spec.
+        callbacks: ours, the watcher among them.
+        started: `time.monotonic()` at the start of the trial.
+    """
     outcome: Outcome | None = "FAILED"
     reason: str | None = None
     error: str | None = None
@@ -93,6 +109,12 @@ def _run(spec: TrainingSpec, link: Link, started: float, kept: dict[str, Any] | 
             no_memory = is_out_of_memory(e)
             reason = out_of_memory_reason(spec.split_batches) if no_memory else _last_line(e)
             error = traceback.format_exc()
+    seconds = time.monotonic() - started
+    return replace(result_of(watcher, outcome, reason), seconds=seconds, error=error, out_of_memory=no_memory)
+
+
+def result_of(watcher: Watcher, outcome: Outcome | None, reason: str | None) -> TrialResult:
+    """Return what a watcher has seen as the result of its training, but for its wall time."""
     return TrialResult(
         outcome=outcome,
         value=watcher.rungs[-1][1] if outcome == "COMPLETE" else None,
@@ -103,11 +125,6 @@ def _run(spec: TrainingSpec, link: Link, started: float, kept: dict[str, Any] | 
         grad_norms=tuple(watcher.grad_norms),
         steps=watcher.step,
         val_batches=watcher.val_batches,
-        seconds=time.monotonic() - started + (keeper.seconds if keeper is not None else 0.0),
-        error=error,
-        resumed=keeper.resumed if keeper is not None else None,
-        notices=tuple(keeper.notices) if keeper is not None else (),
-        out_of_memory=no_memory,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from autowarm.adapters.run_length import epochs_for
 from autowarm.adapters.steering import Steering
+from autowarm.adapters.torch import OnResume
 from autowarm.averaging import AveragedWeights, averageable, validate_averaged
 from autowarm.divergence import DivergenceGuard
 from autowarm.errors import JobError
@@ -50,6 +51,11 @@ class Watcher(Callback):
 
     One callback does it all: Lightning calls every hook of every callback at every step.
 
+    Args:
+        spec: of the training; `total_steps` and `monitor` are given.
+        link: to its owner.
+        on_resume: what the schedule does with the state of another one; see `autowarm.adapters.torch.OnResume`.
+
     Attributes:
         step: optimizer steps done.
         rungs: (step, monitored metric).
@@ -60,7 +66,7 @@ class Watcher(Callback):
         stops_later: where the owner says stop, somebody else ends the training after the step, and `told_to_stop`.
     """
 
-    def __init__(self, spec: TrainingSpec, link: Link) -> None:
+    def __init__(self, spec: TrainingSpec, link: Link, *, on_resume: OnResume | None = None) -> None:
         # a trial's horizon and metric are known
         assert spec.total_steps is not None  # noqa: S101
         assert spec.monitor is not None  # noqa: S101
@@ -76,8 +82,7 @@ class Watcher(Callback):
         self.val_batches = 0
         self.stops_later = False
         self.told_to_stop = False
-        points = min(CURVE_POINTS, spec.total_steps)
-        self._curve_steps = {round(i * spec.total_steps / points) for i in range(1, points + 1)}
+        self._curve_steps: Container[int] = curve_steps_of(spec.total_steps)
         self._rungs_left = list(reversed(spec.rungs))
         self._averaged = AveragedWeights(spec.total_steps) if spec.ema_rungs else None
         self._micro_losses: list[float] = []
@@ -86,7 +91,9 @@ class Watcher(Callback):
         self._told = 0.0
         self._due = False
         self._plateaus: list[LRSchedulerConfig] = []
-        self._steering = Steering(spec.schedule, spec.total_steps) if spec.schedule is not None else None
+        self._steering: Steering | None = None
+        if spec.schedule is not None:
+            self._steering = Steering(spec.schedule, spec.total_steps, on_resume=on_resume)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Tell the job how many epochs it runs, before it makes its optimizer and scheduler."""
@@ -102,7 +109,7 @@ class Watcher(Callback):
             raise JobError("the job's own scheduler has a frequency in batches, which cannot be split to save memory")
         self._plateaus = [c for c in configs if c.reduce_on_plateau]
         if not (averageable(trainer) and trainer.enable_validation):
-            self._averaged = None
+            self._drop_averages()
         loop = trainer.fit_loop.epoch_loop.val_loop
         loop.run = partial(self._validate, trainer, loop.run)  # type: ignore[method-assign]
 
@@ -142,8 +149,7 @@ class Watcher(Callback):
         if trainer.global_step == self.step:
             return
         self.step = trainer.global_step
-        if self._averaged is not None:
-            self._average(self._averaged, trainer, pl_module)
+        self._average(trainer, pl_module)
         self._watch_losses(trainer)
         if self._rungs_left and self.step >= self._rungs_left[-1]:
             self._rungs_left.pop()
@@ -151,7 +157,7 @@ class Watcher(Callback):
             if validates(trainer):
                 trainer.val_check_batch = 1
             else:
-                self._averaged = None
+                self._drop_averages()
                 self._report(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -192,15 +198,19 @@ class Watcher(Callback):
             state: of a watcher of the same spec.
             trainer: restored to the same step.
         """
+        if state["averages"] is None:
+            self._averaged = None
+        elif self._averaged is not None:
+            self._averaged.restore(state["averages"], trainer.lightning_module, trainer.optimizers[0])
+        self.recall(state)
+
+    def recall(self, state: Mapping[str, Any]) -> None:
+        """Load a state but for the averages of the weights, and report its rungs."""
         for name in _SEEN:
             value = state[name]
             setattr(self, name, list(value) if isinstance(value, list) else value)
         self.guard.load_state(state["guard"])
         self._rungs_left = [rung for rung in reversed(self.spec.rungs) if rung > self.step]
-        if state["averages"] is None:
-            self._averaged = None
-        elif self._averaged is not None:
-            self._averaged.restore(state["averages"], trainer.lightning_module, trainer.optimizers[0])
         emas = dict(self.ema_rungs)
         for step, value in self.rungs:
             self.link.rung(step, value, emas.get(step))
@@ -224,7 +234,10 @@ class Watcher(Callback):
             raise JobError(disturbed or "another process of the training used a learning rate of its own")
         if not share:
             return
-        loss /= share
+        self._take(loss / share)
+
+    def _take(self, loss: float) -> None:
+        """Take the training loss of an optimizer step."""
         self._losses.append(loss)
         if self.step in self._curve_steps:
             self.train_curve.append((self.step, statistics.fmean(self._losses)))
@@ -245,12 +258,18 @@ class Watcher(Callback):
                 return validates(trainer)
         return False
 
-    def _average(self, averaged: AveragedWeights, trainer: Trainer, module: LightningModule) -> None:
+    def _average(self, trainer: Trainer, module: LightningModule) -> None:
+        """Take the weights after an optimizer step into their average."""
+        if self._averaged is None:
+            return
         if self.step > self.spec.ema_rungs[-1]:
             # nobody will ask for it any more
             self._averaged = None
         else:
-            averaged.update(module, trainer.optimizers[0])
+            self._averaged.update(module, trainer.optimizers[0])
+
+    def _drop_averages(self) -> None:
+        self._averaged = None
 
     def _validate(self, trainer: Trainer, run: Callable[[], Any]) -> Any:
         """Run the validation loop; after that of a rung, once more with the averaged weights, and report.
@@ -260,22 +279,29 @@ class Watcher(Callback):
         outputs = run()
         if not self._due:
             return outputs
-        ema = None
-        if self._averaged is not None and self.step in self.spec.ema_rungs:
-            # told first, should the job not log it: that ends the training with a word on what it logs
-            metric(trainer, self.monitor)
-            found, batches = validate_averaged(
-                trainer, trainer.lightning_module, run, averaged=self._averaged, monitor=self.monitor
-            )
-            self.val_batches += batches
-            # of the processes that logged it: it may be the first one alone
-            total, share = means(trainer, found or 0.0, found is not None)
-            ema = total / share if share else None
-            if ema is None:
-                # a metric of the training's, which a validation says nothing of
-                self._averaged = None
-        self._report(trainer, ema)
+        self._report(trainer, self._averaged_metric(trainer, run))
         return outputs
+
+    def _averaged_metric(self, trainer: Trainer, run: Callable[[], Any]) -> float | None:
+        """Return the metric of the averaged weights, where this rung asks for it."""
+        if self._averaged is None or self.step not in self.spec.ema_rungs:
+            return None
+        ema = self._metric_with(self._averaged, trainer, run)
+        if ema is None:
+            # a metric of the training's, which a validation says nothing of
+            self._averaged = None
+        return ema
+
+    def _metric_with(self, averaged: AveragedWeights, trainer: Trainer, run: Callable[[], Any]) -> float | None:
+        # told first, should the job not log it: that ends the training with a word on what it logs
+        metric(trainer, self.monitor)
+        found, batches = validate_averaged(
+            trainer, trainer.lightning_module, run, averaged=averaged, monitor=self.monitor
+        )
+        self.val_batches += batches
+        # of the processes that logged it: it may be the first one alone
+        total, share = means(trainer, found or 0.0, found is not None)
+        return total / share if share else None
 
     def _report(self, trainer: Trainer, ema: float | None = None) -> None:
         self._due = False
@@ -290,6 +316,12 @@ class Watcher(Callback):
             reason = trainer.strategy.broadcast(reason)
         if reason is not None and not last:
             raise Ended("PRUNED", reason)
+
+
+def curve_steps_of(total_steps: int) -> set[int]:
+    """Return the steps at which a training of `total_steps` keeps a point of its curves."""
+    points = min(CURVE_POINTS, total_steps)
+    return {round(i * total_steps / points) for i in range(1, points + 1)}
 
 
 def limit_epochs(trainer: Trainer, module: LightningModule, total_steps: int | None) -> None:

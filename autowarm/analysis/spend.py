@@ -40,14 +40,18 @@ def full_run_cost(records: Iterable[TrialRecord], horizon: Horizon) -> float:
     It is `total_steps` plus the median validation cost of COMPLETE records there, without that of averaged weights;
     where there is none, `total_steps`.
     """
-    validation = [_plain_validation(r) for r in records if r.outcome == "COMPLETE" and r.horizon == horizon]
+    complete = [r for r in records if r.outcome == "COMPLETE" and r.horizon == horizon]
+    # the trial that a trunk is trained for validates at the rungs of others, too
+    validation = [_plain_validation(r) for r in complete if r.trunk is None or r.shared_steps]
     return horizon[0] + (statistics.median(validation) if validation else 0.0)
 
 
 def _plain_validation(record: TrialRecord) -> float:
-    """Return what a record's validations cost without those of averaged weights, which are as long as the others."""
-    raw, extra = len(record.rungs), len(record.ema_rungs)
-    return (record.cost - record.steps) * (raw / (raw + extra) if extra else 1.0)
+    """Return what a record's validations would cost by themselves and without averaged weights; all are as long."""
+    spent = record.cost - record.own_steps
+    shared = record.shared_steps or 0
+    executed = [step for step, _ in record.rungs + record.ema_rungs if step > shared]
+    return spent * len(record.rungs) / len(executed) if executed else spent
 
 
 def spend(records: Iterable[TrialRecord], target: Horizon | None = None) -> Spend:
@@ -88,7 +92,7 @@ def _spend(records: list[TrialRecord], one_run: float) -> Spend:
     cost = sum(r.cost for r in records)
     return Spend(
         trials=len(records),
-        steps=sum(r.steps for r in records),
+        steps=sum(r.own_steps for r in records),
         val_batches=sum(r.val_batches for r in records),
         cost=cost,
         full_runs=cost / one_run,

@@ -66,5 +66,5 @@ def _two_lines(horizon: Horizon) -> str:
 
 
 def _hover(label: str, records: list[TrialRecord], length: float) -> str:
-    steps, seconds = sum(r.steps for r in records), sum(r.seconds for r in records)
+    steps, seconds = sum(r.own_steps for r in records), sum(r.seconds for r in records)
     return f"{label}: {length:.2f} full runs\n{counted(len(records), 'trial')}, {steps:,} steps, {duration(seconds)}"
