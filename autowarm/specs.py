@@ -298,8 +298,8 @@ class TrunkLink:
     """What a trunk tells its owner, trial by trial, and is told. This one is alone: it prunes and stops nothing.
 
     Trials are named by their number in `TrunkSpec.trials`. Each is heard of as if it were trained by itself: `rung` for
-    each of its rungs in their order, then `finished`, once. But the rungs that it shares come at once: when it begins its
-    branch, or ends on the trunk.
+    each of its rungs in their order, then `finished`, once. But the rungs that it shares come at once: when it begins
+    its branch, or ends on the trunk.
     """
 
     def progress(self, trial: int, step: int, loss: float) -> None:

@@ -94,7 +94,7 @@ def plan_trunks(
             starting a fit take time for, say.
 
     Returns:
-        The trunks, in the order of their first trials, and the places of the trials that are best trained by themselves.
+        The trunks, in the order of their first trials; and the places of the trials that are trained by themselves.
 
     Raises:
         ScheduleError: a schedule does not fit into its `total_steps`.
