@@ -1,4 +1,4 @@
-"""Which wanted trials share a trunk: trunk and branch together have each schedule's own learning rates at every step."""
+"""Which wanted trials share a trunk: with its branch it has each schedule's own learning rates at every step."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ def steps_of(trunk: Trunk) -> list[tuple[int, int]]:
 def wanted_trials(draw: st.DrawFn) -> tuple[Schedule, int]:
     """A trial of few enough kinds that some of them meet in a trunk."""
     total = draw(st.sampled_from((7, 20, 40, 41, 80)))
-    warmup = draw(st.sampled_from(({"warmup_steps": 0}, {"warmup_steps": 3}, {"warmup_ratio": 0.1})))
-    shape = draw(st.sampled_from(({}, {"warmup": "cosine"}, {"warmup_start_ratio": 0.5}, {"warmup_start_ratio": 1.0})))
+    warmup: dict[str, Any] = draw(st.sampled_from(({"warmup_steps": 0}, {"warmup_steps": 3}, {"warmup_ratio": 0.1})))
+    shape: dict[str, Any] = draw(
+        st.sampled_from(({}, {"warmup": "cosine"}, {"warmup_start_ratio": 0.5}, {"warmup_start_ratio": 1.0}))
+    )
     decays: tuple[dict[str, Any], ...] = (
         {"decay": "constant"},
         {"decay": "cosine"},
@@ -48,7 +50,9 @@ def wanted_trials(draw: st.DrawFn) -> tuple[Schedule, int]:
         *({"decay": "wsd", "decay_ratio": r, "cooldown": c} for r in (0.1, 0.5) for c in COOLDOWNS),
         {"decay": "wsd", "decay_ratio": 0.2, "final_lr_ratio": 0.3},
     )
-    options = draw(st.sampled_from(({}, {}, {"step_offset": 1}, {"decay_to": "last_step"}, {"decay_from": "start"})))
+    options: dict[str, Any] = draw(
+        st.sampled_from(({}, {}, {"step_offset": 1}, {"decay_to": "last_step"}, {"decay_from": "start"}))
+    )
     peak = draw(st.sampled_from(PEAKS))
     return Schedule(initial_lr=peak, **warmup, **shape, **draw(st.sampled_from(decays)), **options), total
 
