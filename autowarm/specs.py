@@ -214,7 +214,7 @@ class TrunkSpec:
         branch_steps: for each trial, the optimizer steps whose learning rates it has in common with the carrier, in
             [1, `total_steps`].
         memory_bytes: what the states that branches begin from may take of the memory; what is more lies in files.
-        folder: for those files, which are removed; default: a temporary one.
+        folder: an existing one for those files, which are removed; default: that of the system.
 
     Raises:
         JobError: a trial that does not fit; says which and why.
@@ -312,7 +312,10 @@ class TrunkLink:
         """
 
     def finished(self, trial: int, result: TrialResult) -> None:
-        """Tell the result of a trial, as soon as there is one."""
+        """Tell the result of a trial as soon as there is one; its outcome is None where the owner has said stop.
+
+        Not heard of are trials that could not branch: `TrunkResult` says which.
+        """
 
     def stopped(self) -> bool:
         """Tell whether the owner wants the trunk, and all that is left of it, to end now."""

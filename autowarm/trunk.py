@@ -85,7 +85,7 @@ class _Run:
         for trial in range(len(self._spec.trials)):
             if trial in self._left:
                 continue
-            seen = self._seen(trial, watcher.view(trial))
+            seen = self._seen(trial, watcher.view(trial), told=result.outcome is not None)
             outcome, reason = seen.verdict() if by_itself else (result.outcome, result.reason)
             ended = replace(result_of(seen, outcome, reason), error=result.error, out_of_memory=result.out_of_memory)
             self._finish(trial, ended, shared_steps=seen.step, exact=watcher.alike(trial))
@@ -115,9 +115,12 @@ class _Run:
         except (OSError, CheckpointError) as e:
             self._refused = f"the state of the trunk could not be kept: {e}"
 
-    def _seen(self, trial: int, view: dict[str, Any]) -> Watcher:
-        """Return a watcher of a trial that has seen what the trunk has seen for it; its owner is told."""
-        watcher = Watcher(self._spec.trials[trial], _Of(self._link, trial))
+    def _seen(self, trial: int, view: dict[str, Any], *, told: bool = True) -> Watcher:
+        """Return a watcher of a trial that has seen what the trunk has seen for it; its owner is told of the rungs.
+
+        Not so one that has said stop: it need not answer any more.
+        """
+        watcher = Watcher(self._spec.trials[trial], _Of(self._link, trial) if told else Link())
         watcher.recall(view)
         return watcher
 
@@ -131,7 +134,7 @@ class _Run:
             return
         exact = self._watcher.alike(trial)
         if self._link.stopped():
-            stopped = result_of(self._seen(trial, view), None, STOPPED)
+            stopped = result_of(self._seen(trial, view, told=False), None, STOPPED)
             self._finish(trial, stopped, shared_steps=step, exact=exact)
             return
         watcher = BranchWatcher(spec, _Of(self._link, trial), self._watcher.loss_of(step + 1))

@@ -162,6 +162,10 @@ def test_unknown_keys_are_left_alone_and_curves_may_be_absent() -> None:
         (plain(reason=3), "not a trial record: reason must be a word, got 3"),
         (plain(value="low"), "not a trial record: value must be a number, got 'low'"),
         (plain(seconds=None), "not a trial record: seconds must be a number, got None"),
+        (plain(shared_steps=-1), "not a trial record: shared_steps must be in [0, 2^62], got -1"),
+        (plain(shared_steps="few"), "not a trial record: shared_steps must be a whole number, got 'few'"),
+        (plain(trunk=3), "not a trial record: trunk must be a word, got 3"),
+        (plain(exact=1), "not a trial record: exact must be true or false, got 1"),
         (plain(resumed="partly"), "not a trial record: resumed must be one of exact, fresh data, got 'partly'"),
         (plain(versions=[1]), "not a trial record: versions must be a mapping of words, got [1]"),
     ],
@@ -248,9 +252,16 @@ def test_better_follows_the_mode_and_is_strict(mode: Mode, *, expected: bool) ->
 
 
 def test_cost_counts_a_validation_batch_as_a_third_of_a_step() -> None:
-    record = TrialRecord(**FULL)
+    record = TrialRecord(**{**FULL, "trunk": None, "shared_steps": None, "exact": None})
     assert record.cost == pytest.approx(102.0, rel=1e-12)
     assert record.horizon == (100, 1000)
+
+
+def test_cost_leaves_out_the_steps_that_another_trial_of_the_trunk_has_paid_for() -> None:
+    record = TrialRecord(**FULL)
+    assert (record.steps, record.shared_steps, record.own_steps) == (100, 40, 60)
+    assert record.cost == pytest.approx(62.0, rel=1e-12)
+    assert TrialRecord(**{**FULL, "shared_steps": 0}).cost == pytest.approx(102.0, rel=1e-12)
 
 
 def test_outcomes_and_roles_are_those_of_the_vocabulary() -> None:
@@ -260,7 +271,7 @@ def test_outcomes_and_roles_are_those_of_the_vocabulary() -> None:
 
 def test_a_record_from_before_the_averaged_weights_loads_and_is_written_as_it_was(make_record: MakeRecord) -> None:
     data = make_record().to_dict()
-    assert not {"ema_rungs", "audit_step", "audit_reason", "resumed"} & set(data)
+    assert not {"ema_rungs", "audit_step", "audit_reason", "resumed", "trunk", "shared_steps", "exact"} & set(data)
     record = TrialRecord.from_dict(data)
     assert (record.ema_rungs, record.audit_step, record.audit_reason) == ((), None, None)
     assert record.to_dict() == data

@@ -107,9 +107,11 @@ class Owner(TrunkLink):
         self.prune = prune
         self.stop_at = stop_at
         self.asked = 0
+        self.said_stop = False
 
     def rung(self, trial: int, step: int, value: float, ema: float | None = None) -> str | None:
         assert trial not in self.results
+        assert not self.said_stop, "nobody answers"
         self.told.setdefault(trial, []).append((step, value, ema))
         return "far behind" if self.prune == (trial, step) else None
 
@@ -120,7 +122,8 @@ class Owner(TrunkLink):
 
     def stopped(self) -> bool:
         self.asked += 1
-        return self.stop_at is not None and self.asked >= self.stop_at
+        self.said_stop = self.stop_at is not None and self.asked >= self.stop_at
+        return self.said_stop
 
 
 class Alone(Link):

@@ -41,8 +41,9 @@ def full_run_cost(records: Iterable[TrialRecord], horizon: Horizon) -> float:
     where there is none, `total_steps`.
     """
     complete = [r for r in records if r.outcome == "COMPLETE" and r.horizon == horizon]
-    # the trial that a trunk is trained for validates at the rungs of others, too
-    validation = [_plain_validation(r) for r in complete if r.trunk is None or r.shared_steps]
+    # the trial whose training is a trunk validates at the rungs of others, too, and what ends on one not at all
+    by_itself = [r for r in complete if r.trunk is None or 0 < (r.shared_steps or 0) < r.steps]
+    validation = [_plain_validation(r) for r in by_itself or complete if r.val_batches]
     return horizon[0] + (statistics.median(validation) if validation else 0.0)
 
 

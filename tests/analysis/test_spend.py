@@ -48,6 +48,20 @@ def test_a_full_run_does_not_include_the_validations_of_averaged_weights(make_re
     assert spend([record]).full_runs == pytest.approx(120 / 110)
 
 
+def test_shared_steps_are_counted_once_and_a_full_run_is_one_by_itself(make_record: MakeRecord) -> None:
+    rungs = tuple((step, 1.0) for step in (25, 50, 75, 100))
+    # a validation is of 9 batches: the carrier has two more of them for others, a branch has one of its own
+    carrier = make_record(trunk="one", shared_steps=0, rungs=rungs, val_batches=54, seconds=5.0)
+    branch = make_record(trunk="one", shared_steps=80, rungs=rungs, val_batches=9, seconds=1.0)
+    constant = make_record(trunk="one", shared_steps=100, rungs=rungs, val_batches=0, seconds=0.0)
+    spent = spend([carrier, branch, constant])
+    assert (spent.steps, spent.val_batches, spent.cost) == (100 + 20 + 0, 63, 120 + 21)
+    assert full_run_cost([carrier, branch, constant], (100, 1000)) == pytest.approx(100 + 4 * 9 / 3)
+    assert spent.full_runs == pytest.approx(141 / 112)
+    # nothing better is known
+    assert full_run_cost([carrier, constant], (100, 1000)) == pytest.approx(100 + 54 / 3)
+
+
 def test_each_horizon_is_counted_in_its_own_full_runs_and_the_whole_in_the_targets(
     make_record: MakeRecord,
 ) -> None:
