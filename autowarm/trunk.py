@@ -14,6 +14,7 @@ noticed is a job that changes more than its schedule with `max_steps`.
 
 from __future__ import annotations
 
+import gc
 import tempfile
 import time
 from collections import Counter
@@ -89,6 +90,7 @@ class _Run:
             outcome, reason = seen.verdict() if by_itself else (result.outcome, result.reason)
             ended = replace(result_of(seen, outcome, reason), error=result.error, out_of_memory=result.out_of_memory)
             self._finish(trial, ended, shared_steps=seen.step, exact=watcher.alike(trial))
+        watcher.let_go()
 
     def _leave(self, trainer: Trainer, trials: list[int], snapshot: Snapshot | None) -> None:
         """Let trials leave the trunk after the step just done: with a result, or with the state to go on from."""
@@ -127,18 +129,23 @@ class _Run:
     def _train_branch(self, trial: int) -> None:
         started = time.monotonic()
         step, spec = self._spec.branch_steps[trial], self._spec.trials[trial]
+        exact = self._watcher.alike(trial)
+        watcher = BranchWatcher(spec, _Of(self._link, trial), self._watcher.loss_of(step + 1))
         try:
-            snapshot, view = self._states.take(f"step {step}"), self._states.take(f"trial {trial}")
+            view = self._states.take(f"trial {trial}")
+            if self._link.stopped():
+                stopped = result_of(self._seen(trial, view, told=False), None, STOPPED)
+                self._finish(trial, stopped, shared_steps=step, exact=exact)
+                return
+            # nobody else holds what it begins with, which is as large as the training itself
+            beginner = Beginner(self._states.take(f"step {step}"), view, watcher)
+            del view
         except (OSError, CheckpointError, KeyError) as e:
             self._refused = self._refused or f"the state of the trunk could not be read: {e}"
             return
-        exact = self._watcher.alike(trial)
-        if self._link.stopped():
-            stopped = result_of(self._seen(trial, view, told=False), None, STOPPED)
-            self._finish(trial, stopped, shared_steps=step, exact=exact)
-            return
-        watcher = BranchWatcher(spec, _Of(self._link, trial), self._watcher.loss_of(step + 1))
-        beginner = Beginner(snapshot, view, watcher)
+        if torch.cuda.is_initialized():
+            # the fit before is a ring of references, with weights in the memory that this one needs
+            gc.collect()
         result = train(spec, watcher, [beginner, watcher], started=started)
         if watcher.mismatch is not None:
             self._refused, self._broken = watcher.mismatch, True

@@ -149,6 +149,15 @@ class TrunkWatcher(Watcher):
         """Tell whether the carrier may be pruned: nobody else needs its steps."""
         return self.step > self._released
 
+    def let_go(self) -> None:
+        """Hold the weights and the optimizer of a fit that is over no longer; what was seen stays."""
+        self._steering = None
+        self._plateaus.clear()
+        self._averages.clear()
+        # Lightning lends its callbacks the module's
+        for name in ("log", "log_dict"):
+            vars(self).pop(name, None)
+
     def _average(self, trainer: Trainer, module: LightningModule) -> None:
         for total, average in list(self._averages.items()):
             if self.step > self._last_averaged[total]:

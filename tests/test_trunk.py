@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import re
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -262,6 +264,21 @@ def test_states_that_do_not_fit_into_memory_lie_in_files(tmp_path: Path, monkeyp
     assert written[-1] == 2
     assert list(map(bare, in_files.results)) == list(map(bare, in_memory.results))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_fit_is_held_while_the_next_one_runs() -> None:
+    built: list[weakref.ref[torch.nn.Module]] = []
+    alive: list[int] = []
+
+    def factory(ends: list[Any]) -> Training:
+        gc.collect()
+        alive.append(sum(module() is not None for module in built))
+        training = groups(ends)
+        built.append(weakref.ref(training.module))
+        return training
+
+    run_trunk(spec_of(factory, []))
+    assert alive == [0, 0, 0]
 
 
 class Breaks(Groups):
