@@ -81,7 +81,9 @@ class _Run:
         result = train(watcher.spec, watcher, [watcher], started=time.monotonic())
         by_itself = result.error is None and (result.outcome, result.reason) == watcher.verdict()
         own = watcher.view(carrier)
-        curves = {name: tuple(own[name]) for name in ("rungs", "ema_rungs", "train_curve", "grad_norms")}
+        curves: dict[str, Any] = {
+            name: tuple(own[name]) for name in ("rungs", "ema_rungs", "train_curve", "grad_norms")
+        }
         self._finish(carrier, replace(result, **curves), shared_steps=0, exact=watcher.alike(carrier))
         for trial in range(len(self._spec.trials)):
             if trial in self._left:
