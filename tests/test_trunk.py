@@ -236,8 +236,10 @@ def groups(ends: list[Any]) -> Training:
     return jobs.build(module=Groups(ends))
 
 
-def test_param_groups_keep_their_ratio_and_branches_have_epochs_for_their_own_steps() -> None:
-    check(groups, FEW)
+def test_groups_keep_their_ratio_and_branches_have_the_epochs_and_thinned_curves_of_their_own_steps() -> None:
+    # of more than 100 steps a curve keeps some, which ones depends on their number
+    spec, (branch, _), _ = check(groups, ((wsd(0.1), 104), (CONSTANT, 156)))
+    assert (spec.branch_steps, len(branch.train_curve), len(branch.grad_norms)) == ((95, 156), 100, 100)
 
 
 def test_what_ends_on_the_trunk_has_its_result_while_that_goes_on_and_costs_nothing() -> None:
