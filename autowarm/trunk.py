@@ -145,7 +145,7 @@ class _Run:
         except (OSError, CheckpointError, KeyError) as e:
             self._refused = self._refused or f"the state of the trunk could not be read: {e}"
             return
-        if torch.cuda.is_initialized():
+        if torch.cuda.is_available():
             # the fit before is a ring of references, with weights in the memory that this one needs
             gc.collect()
         result = train(spec, watcher, [beginner, watcher], started=started)

@@ -320,6 +320,20 @@ def test_a_trunk_that_breaks_ends_all_that_still_share_it(raises: bool, outcome:
     assert ended == ["COMPLETE", "COMPLETE", outcome, outcome]
 
 
+class Stops(Groups):
+    """Ends its training by itself."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.trainer.should_stop = self.global_step == 5
+
+
+def test_a_trunk_that_ends_by_itself_fails_each_trial_in_its_own_words() -> None:
+    spec = spec_of(lambda ends: jobs.build(module=Stops(ends)), [])
+    found = run_trunk(spec)
+    found_reasons = [(r.reason or "").partition(":")[0] for r in found.results if r is not None]
+    assert found_reasons == [f"the training ended by itself after 5 of {total} steps" for total in (12, 12, 16, 16)]
+
+
 def test_a_job_that_cannot_be_built_fails_all_trials() -> None:
     def factory(_: list[Any]) -> Training:
         raise FileNotFoundError("data.csv is not here")
@@ -495,6 +509,16 @@ def test_a_full_disk_refuses_branches_and_fails_nothing(monkeypatch: pytest.Monk
     found = run_trunk(spec)
     assert found.refused == "the state of the trunk could not be kept: [Errno 28] No space left on device"
     assert {r.outcome for r in found.results if r is not None} == {"COMPLETE"}
+
+
+def test_a_state_in_a_file_goes_with_its_last_use(tmp_path: Path) -> None:
+    states = trunk._States(0, tmp_path)
+    states.keep("step 7", {"weights": torch.ones(2)}, uses=2)
+    for left in (1, 0):
+        assert states.take("step 7")["weights"].tolist() == [1, 1]
+        assert len(list(tmp_path.iterdir())) == left
+    with pytest.raises(KeyError):
+        states.take("step 7")
 
 
 TRIAL = TrainingSpec(job=JobSpec(factory="x:y"), monitor="val_loss", total_steps=20, schedule=CONSTANT, rungs=(20,))
