@@ -16,6 +16,7 @@ import pytest
 import sample_info
 import sample_jobs as jobs
 import sample_kept as kept
+import sample_pl_jobs as pl_jobs
 import torch
 from torch import Tensor
 
@@ -240,6 +241,17 @@ def test_groups_keep_their_ratio_and_branches_have_the_epochs_and_thinned_curves
     # of more than 100 steps a curve keeps some, which ones depends on their number
     spec, (branch, _), _ = check(groups, ((wsd(0.1), 104), (CONSTANT, 156)))
     assert (spec.branch_steps, len(branch.train_curve), len(branch.grad_norms)) == ((95, 156), 100, 100)
+
+
+@pytest.mark.filterwarnings("ignore:.*set aside")
+def test_modules_of_the_other_package_and_of_mixed_precision_branch_too() -> None:
+    for factory in (lambda _: pl_jobs.build(), lambda ends: replace(groups(ends), trainer={"precision": "bf16-mixed"})):
+        spec = spec_of(factory, [], FEW[:2] + FEW[3:])
+        found = run_trunk(spec)
+        assert found.refused is None
+        for trial, result in zip(spec.trials, found.results, strict=True):
+            assert bare(result).outcome == "COMPLETE", result
+            assert bare(result) == bare(run_trial(trial))
 
 
 def test_what_ends_on_the_trunk_has_its_result_while_that_goes_on_and_costs_nothing() -> None:

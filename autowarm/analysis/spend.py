@@ -51,7 +51,7 @@ def _plain_validation(record: TrialRecord) -> float:
     """Return what a record's validations would cost by themselves and without averaged weights; all are as long."""
     spent = record.cost - record.own_steps
     shared = record.shared_steps or 0
-    executed = [step for step, _ in record.rungs + record.ema_rungs if step > shared]
+    executed = [step for step, _ in (*record.rungs, *record.ema_rungs) if step > shared]
     return spent * len(record.rungs) / len(executed) if executed else spent
 
 
