@@ -49,10 +49,11 @@ def full_run_cost(records: Iterable[TrialRecord], horizon: Horizon) -> float:
 
 def _plain_validation(record: TrialRecord) -> float:
     """Return what a record's validations would cost by themselves and without averaged weights; all are as long."""
-    spent = record.cost - record.own_steps
-    shared = record.shared_steps or 0
-    executed = [step for step, _ in (*record.rungs, *record.ema_rungs) if step > shared]
-    return spent * len(record.rungs) / len(executed) if executed else spent
+    spent, shared = record.cost - record.own_steps, record.shared_steps
+    executed = len(record.rungs) + len(record.ema_rungs)
+    if shared:
+        executed = sum(step > shared for step, _ in (*record.rungs, *record.ema_rungs))
+    return spent * (len(record.rungs) / executed) if executed else spent
 
 
 def spend(records: Iterable[TrialRecord], target: Horizon | None = None) -> Spend:
