@@ -22,7 +22,7 @@ try:
     # the extra `fast`: it takes a quarter of the time
     import orjson
 except ImportError:
-    orjson = None
+    orjson = None  # type: ignore[assignment, unused-ignore] # typed where it is installed
 
 Outcome: TypeAlias = Literal["COMPLETE", "DIVERGED", "PRUNED", "FAILED"]
 Role: TypeAlias = Literal["search", "range_test", "baseline", "confirm"]
