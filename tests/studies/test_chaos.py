@@ -94,6 +94,8 @@ def test_the_best_is_that_of_the_least_mean_on_all_seeds() -> None:
 
 @pytest.mark.slow
 @pytest.mark.postgres
+# of connections that the server broke, which psycopg counts as open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_small_storm_loses_and_doubles_nothing() -> None:
     from studies.chaos.storm import Plan, storm_figures
 
