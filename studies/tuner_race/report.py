@@ -48,6 +48,13 @@ schedule named in the end less the value it was found with, in percent of the be
 nothing trained."""
 
 
+_TRIED = """\
+What was tried for what is not reached. A tenth of what TPE + MedianPruner takes is less than one full run: budgets down
+to 1.5 were raced, where an eighth of a run is the shortest trial; below that its lowest level has fewer than the 4
+trials from which it is run. For good asks that no later budget names worse: confirmation over fresh seeds and ties
+that go to the shorter warmup steady the name, and cost a third of the budget, which the search then lacks. On
+digits_conv diverging runs are stopped at the step, proposals that known divergences rule out are passed over, and a run
+that broke down without diverging counts as one; what is left are the runs that find the border."""
 _BESIDE = """\
 A real pretrained model (MiniLM, 22 million weights) fine-tuned on real headlines, {seeds}, the same space, with
 autowarm against TPE + MedianPruner alone: a step costs too much for a sweep and for everybody. The best known is the
@@ -80,6 +87,7 @@ def text(found: Standings, extra: Standings | None = None) -> str:
         "![regret against full-run equivalents](race.png)",
         "## Targets",
         "\n".join(_targets(found)),
+        _flowing(_TRIED),
         "## Regret",
         "Percent above the best known, by full-run equivalents spent; median over jobs and seeds. "
         "Before anything is named, today's schedule counts.",
