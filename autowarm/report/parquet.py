@@ -31,6 +31,8 @@ def write_parquet(table: str, path: Path) -> None:
 
     names = table.partition("\n")[0].split(",")
     data = table.encode("utf-8", "backslashreplace")
+    # arrow takes a Ctrl-C for itself while it reads, and would leave the results half written
+    pa.enable_signal_handlers(False)
     read = csv.read_csv(
         pa.BufferReader(data),
         # a row must lie within a block: a label may be longer than the usual one

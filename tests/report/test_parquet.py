@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from pyarrow import parquet
 
 from autowarm.decays import DECAY_PARAMETERS
@@ -62,3 +63,13 @@ def test_no_records_and_numbers_beyond_64_bits(make_record: MakeRecord, tmp_path
 def test_a_label_longer_than_arrow_s_blocks(make_record: MakeRecord, tmp_path: Path) -> None:
     write_parquet(to_csv([make_record(label="x" * 3_000_000), make_record(value=np.nan)]), tmp_path / "a.parquet")
     assert pd.read_parquet(tmp_path / "a.parquet")["label"].str.len().tolist()[0] == 3_000_000
+
+
+def test_a_ctrl_c_meanwhile_is_left_to_who_counts_it(
+    make_record: Callable[..., TrialRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow would raise it in the middle of the results of a study that is being stopped."""
+    told: list[bool] = []
+    monkeypatch.setattr("pyarrow.enable_signal_handlers", told.append)
+    write_parquet(to_csv([make_record()]), tmp_path / "t.parquet")
+    assert told == [False]
