@@ -255,13 +255,14 @@ def _worker(given: Namespace) -> None:
 
 
 def _status(given: Namespace) -> None:
-    from autowarm.standing import status_data, status_of, status_text
+    from autowarm.standing import status_data, status_text
+    from autowarm.study.status import read_status
 
     if (given.dir is None) == (given.storage is None):
         raise SettingsError(
             "give either the folder of a study, such as studies/NAME, or --storage, the URL of its database"
         )
-    horizons = status_of(Path(given.dir) if given.dir else None, given.storage)
+    horizons = read_status(Path(given.dir) if given.dir else None, given.storage)
     _print(json.dumps(status_data(horizons), indent=2) if given.json else status_text(horizons))
 
 
@@ -314,7 +315,7 @@ def _recommend(given: Namespace) -> None:
         from autowarm.export import export
 
         file = recommended_source(Path(given.source), found, answer)
-        _wrote(path, lambda: path.write_text(export(file, "yaml"), encoding="utf-8"))
+        _write(path, export(file, "yaml"))
         of_answer = ", with the decay of the study's answer and the lr that goes with it" if answer is not None else ""
         _print(f"It is {file.schedule}{of_answer}.")
 
@@ -332,7 +333,6 @@ def _plot(given: Namespace) -> None:
 
 def _export(given: Namespace) -> None:
     from autowarm.export import export
-    from autowarm.files import write
     from autowarm.results import source_of
 
     source = source_of(Path(given.source), given.total_steps, given.dataset_size)
@@ -343,7 +343,7 @@ def _export(given: Namespace) -> None:
         path = Path(given.output)
         if path.name in ("torch.py", "optax.py", "jax.py"):
             raise SettingsError(f"a file named {path.name} would hide the package {path.stem}: choose another name")
-        _wrote(path, lambda: write(path, text.encode("utf-8", "backslashreplace")))
+        _write(path, text)
 
 
 def _show(given: Namespace) -> None:
@@ -368,6 +368,13 @@ def _show(given: Namespace) -> None:
     named = key_steps(schedule, len(lrs)) if schedule is not None else key_steps_of(lrs)
     text = curve_text(lrs, named, top=schedule.initial_lr if schedule is not None else None)
     _print(f"{title}\n\n{text}" if given.job is not None else text)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a text into a file that the user has named."""
+    from autowarm.files import write
+
+    _wrote(path, lambda: write(path, text.encode("utf-8", "backslashreplace")))
 
 
 def _wrote(path: Path, write: Callable[[], object]) -> None:

@@ -11,7 +11,7 @@ from autowarm.checkpoint import identity_of, read_checkpoint, write_checkpoint
 from autowarm.data_position import keep_positions
 from autowarm.errors import CheckpointError
 from autowarm.record import Resumed
-from autowarm.snapshot import Start, at_boundaries, can_be_captured, capture, plain
+from autowarm.snapshot import Start, at_boundaries, can_be_captured, capture, plain, why_not_captured
 from autowarm.specs import TrainingSpec
 from autowarm.watcher import STOPPED, Ended, Watcher
 
@@ -88,7 +88,7 @@ class Keeper(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Watch the data, and hand Lightning its part of the checkpoint."""
         if not can_be_captured(trainer):
-            why = f"a {type(trainer.strategy).__name__} may not have all of its state in this process"
+            why = why_not_captured(trainer)
             if self._start is not None:
                 raise CheckpointError(why)
             self._give_up(why)

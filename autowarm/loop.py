@@ -126,6 +126,8 @@ class HorizonLoop:
     _known: set[tuple[bool, int]] = field(default_factory=set)
     _check_deaths: Counter[str] = field(default_factory=Counter)
     _beaten: float = 0.0
+    # when to look for something to train again
+    _look_at: float = 0.0
     _early_errors: list[str] | None = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -139,10 +141,9 @@ class HorizonLoop:
 
     def _hear(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
         """Take in those of the records that are new, and return them."""
-        new = [r for r in records if (r.role == "search", r.trial) not in self._known]
+        new = [record for record in records if _number(record) not in self._known]
         for record in new:
-            self._known.add((record.role == "search", record.trial))
-            self.records.append(record)
+            self._add(record)
             if record.outcome != "FAILED":
                 self._early_errors = None
             ema = dict(record.ema_rungs)
@@ -150,6 +151,10 @@ class HorizonLoop:
             for step, value in record.rungs if here else ():
                 self._judge(record.trial, record.schedule, step, value, ema.get(step))
         return new
+
+    def _add(self, record: TrialRecord) -> None:
+        self._known.add(_number(record))
+        self.records.append(record)
 
     def search(self, more: Callable[[int], bool], propose: Callable[[], Proposal | None] | None = None) -> None:
         """Run search trials.
@@ -230,7 +235,7 @@ class HorizonLoop:
         deadline: float | None = None
         while True:
             stopping, over = self._stopping(), False
-            if not stopping and len(self._running) < self.n_jobs:
+            if not stopping and len(self._running) < self.n_jobs and time.monotonic() >= self._look_at:
                 over = self._fill(next_task)
             if not self._running:
                 if over or self._stopping():
@@ -263,6 +268,9 @@ class HorizonLoop:
                 while len(self._running) < self.n_jobs and (task := next_task()) is not None:
                     self._start(task)
                 over = not self._running and not self.study.others
+                if set(self._running) == before:
+                    # only what ends here, or what others leave, changes that: a turn at each tick would hold them up
+                    self._look_at = time.monotonic() + _IDLE_SECONDS
         except InterruptedError:
             return False
         except TurnLostError:
@@ -294,6 +302,10 @@ class HorizonLoop:
         self.study.beat(steps[True], steps[False])
 
     def _start(self, task: Task) -> None:
+        if task.orphaned >= _MOST_ORPHANED:
+            died = f"its owner has died {task.orphaned} times while it ran: does it end the machine?"
+            self._keep(task, TrialResult(outcome="FAILED", reason=died))
+            return
         spec = TrainingSpec(
             job=self.settings.job,
             monitor=self.settings.monitor,
@@ -312,10 +324,6 @@ class HorizonLoop:
             checkpoint=self._checkpoint(task),
             checkpoint_seconds=self.settings.checkpoint_every,
         )
-        if task.orphaned >= _MOST_ORPHANED:
-            died = f"its owner has died {task.orphaned} times while it ran: does it end the machine?"
-            self._keep(task, TrialResult(outcome="FAILED", reason=died))
-            return
         key = self.executor.start("trial", spec)
         self._running[key] = _Running(task, spec, time.monotonic())
         self.display.started(key, Run(task.label, task.role, self.info.total_steps))
@@ -365,6 +373,7 @@ class HorizonLoop:
                 run.late = now
                 self.executor.stop(key)
             elif run.late is not None and now - run.late > _GRACE_SECONDS:
+                self._look_at = 0.0
                 self.executor.kill(key)
                 late = self._too_late(TrialResult(outcome=None, steps=run.step))
                 self._keep(self._running.pop(key).task, late, key, run.spec.split_batches)
@@ -396,6 +405,7 @@ class HorizonLoop:
         return self._pruner.report(trial, share=step / total, value=value, warmup_share=warmup_steps / total, ema=ema)
 
     def _ended(self, event: Done, run: _Running) -> None:
+        self._look_at = 0.0
         result, task = event.result, run.task
         if self._stopping() and not isinstance(result, TrialResult):
             self._give_up(event.key, "stopped")
@@ -455,8 +465,7 @@ class HorizonLoop:
             self.display.ended(key, None)
             self._say("lost", task)
             return
-        self._known.add((record.role == "search", record.trial))
-        self.records.append(record)
+        self._add(record)
         self.display.ended(key, record)
         self._say(
             "ended",
@@ -482,7 +491,6 @@ class HorizonLoop:
         self._say("interrupted", task, reason=reason)
 
     def _record(self, task: Task, result: TrialResult, parts: int) -> TrialRecord:
-        assert result.outcome is not None  # noqa: S101 - the caller has seen it
         audit = self._pruner.audit_of(task.trial) if task.role == "search" else None
         return TrialRecord(
             study=self.settings.name,
@@ -496,26 +504,12 @@ class HorizonLoop:
             seed=task.seed,
             monitor=self.settings.monitor,
             mode=self.settings.mode,
-            outcome=result.outcome,
-            value=result.value,
-            reason=result.reason,
-            rungs=result.rungs,
-            ema_rungs=result.ema_rungs,
-            train_curve=result.train_curve,
-            grad_norms=result.grad_norms,
-            steps=result.steps,
-            val_batches=result.val_batches,
-            seconds=result.seconds,
-            error=result.error,
             versions=self.versions,
             audit_step=round(audit.share * self.info.total_steps) if audit is not None else None,
             audit_reason=audit.reason if audit is not None else None,
             target_steps=self.target_steps,
             split_batches=parts if parts > 1 else None,
-            resumed=result.resumed,
-            trunk=result.trunk,
-            shared_steps=result.shared_steps,
-            exact=result.exact,
+            **result.recorded,
         )
 
     def _watch_errors(self, record: TrialRecord) -> None:
@@ -532,3 +526,8 @@ class HorizonLoop:
                 self._give_up(key, "the study ends")
             detail = f"\n\n{record.error.rstrip()}" if record.error else ""
             raise StudyError(f"the first {_SAME_ERRORS} trials failed in the same way: {record.reason}{detail}")
+
+
+def _number(record: TrialRecord) -> tuple[bool, int]:
+    """Return what no other record of a horizon has: its trial's number, in the study that it belongs to."""
+    return record.role == "search", record.trial

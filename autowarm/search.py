@@ -105,11 +105,10 @@ class Search:
 
     def _agreed(self, plan: HorizonPlan) -> HorizonPlan:
         """Return a plan with the ladder that all processes climb: where a budget is time, each has measured its own."""
-        study = self._study(plan)
         if plan.ladder is None:
             return plan
         on = f"{self.settings.budget}, pruning {self.settings.pruning}, confirm_seeds {self.settings.confirm_seeds}"
-        return replace(plan, ladder=Ladder.from_dict(study.agree("ladder", on, plan.ladder.to_dict())))
+        return replace(plan, ladder=Ladder.from_dict(self._study(plan).agree("ladder", on, plan.ladder.to_dict())))
 
     def _restore(self, study: HorizonStudy) -> None:
         """Store what an earlier run could not store, and put right what is left of those that are gone."""

@@ -43,6 +43,11 @@ def can_be_captured(trainer: Trainer) -> bool:
     return trainer.world_size == 1 and type(trainer.strategy).__name__ == "SingleDeviceStrategy"
 
 
+def why_not_captured(trainer: Trainer) -> str:
+    """Say why a training that cannot be captured cannot."""
+    return f"a {type(trainer.strategy).__name__} may not have all of its state in this process"
+
+
 def at_boundaries(trainer: Trainer, then: Callable[[bool], None]) -> None:
     """Call something at each moment of a fit that can be captured: after each optimizer step and all that follows it.
 

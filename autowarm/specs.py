@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -117,7 +117,7 @@ class TrainingSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """How a training ended; the fields are those of `autowarm.record.TrialRecord`, but for `out_of_memory`.
+    """How a training ended; the fields are those of `autowarm.record.TrialRecord`, but for the two named here.
 
     `outcome` None is a training that was told to stop before its end: no result. `out_of_memory` tells why it FAILED,
     and `notices` say what its owner should know of its checkpoint.
@@ -140,6 +140,15 @@ class TrialResult:
     trunk: str | None = None
     shared_steps: int | None = None
     exact: bool | None = None
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What a record keeps of it, by the names of its fields."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NOT_RECORDED}
+
+
+# What a result tells its owner alone.
+_NOT_RECORDED = ("notices", "out_of_memory")
 
 
 @dataclass(frozen=True, kw_only=True)

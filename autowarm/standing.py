@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from autowarm.study.status import HorizonStatus, Underway, read_status
-from autowarm.words import counted, duration
+from autowarm.study.status import HorizonStatus, Underway
+from autowarm.words import counted, duration, number
 
 # The pace is that of so many runs that ended last.
 _PACE_RUNS = 20
@@ -16,11 +15,6 @@ _PACE_RUNS = 20
 _LATE_SECONDS = 30.0
 # One that was not heard for so long is not counted on. Long, since the clocks of two machines may differ.
 _SILENT_SECONDS = 300.0
-
-
-def status_of(out: Path | None, url: str | None = None) -> list[HorizonStatus]:
-    """Read what every study of a folder or a database is at; see `autowarm.study.status.read_status`."""
-    return read_status(out, url)
 
 
 def status_text(horizons: Sequence[HorizonStatus], *, now: float | None = None) -> str:
@@ -99,7 +93,7 @@ def _horizon(horizon: HorizonStatus, now: float) -> list[str]:
 def _run(run: Underway) -> str:
     of = f" of {run.total_steps}" if run.total_steps is not None else ""
     params = "  ".join(
-        f"{name.rpartition('.')[2]} {value:.3g}" if isinstance(value, float) else str(value)
+        f"{name.rpartition('.')[2]} {number(value)}" if isinstance(value, float) else str(value)
         for name, value in run.params.items()
     )
     late = f", last heard {duration(run.heard)} ago" if run.heard is not None and run.heard > _LATE_SECONDS else ""

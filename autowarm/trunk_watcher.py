@@ -14,7 +14,7 @@ from autowarm.averaging import AveragedWeights, averageable
 from autowarm.data_position import keep_positions
 from autowarm.errors import CheckpointError
 from autowarm.random_state import generators_of
-from autowarm.snapshot import Snapshot, at_boundaries, can_be_captured, capture, plain
+from autowarm.snapshot import Snapshot, at_boundaries, can_be_captured, capture, plain, why_not_captured
 from autowarm.specs import Link, TrunkSpec
 from autowarm.watcher import Watcher, curve_steps_of
 
@@ -79,7 +79,7 @@ class TrunkWatcher(Watcher):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Watch the data, before anything asks for it."""
         if not can_be_captured(trainer):
-            self.uncaptured = f"a {type(trainer.strategy).__name__} may not have all of its state in this process"
+            self.uncaptured = why_not_captured(trainer)
         else:
             keep_positions(trainer)
         super().setup(trainer, pl_module, stage)

@@ -5,26 +5,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeAlias
 
-from autowarm.executors.local import Done, Event, Progress, Rung
+import sample_info
+
+from autowarm.executors.events import Done, Event, Progress, Rung
 from autowarm.schedule import Schedule
 from autowarm.specs import JobInfo, TrainingSpec, TrialResult
 
-INFO = JobInfo(
+INFO = replace(
+    sample_info.INFO,
     total_steps=100,
     dataset_size=800,
-    batch_size=8,
     steps_per_epoch=100.0,
     val_batches=10,
     step_seconds=0.001,
     validation_seconds=0.01,
     fixed_seconds=0.1,
     lrs=(1e-3,) * 100,
-    scheduler=None,
     schedule=Schedule(initial_lr=1e-3, warmup_ratio=0.0),
     beta2=0.999,
-    accelerator="cpu",
     loader_batch_size=8,
 )
 # What happens to a training, after its key is known.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stored_records import fill
 
 from autowarm.cli import main
 from autowarm.errors import DatabaseError
@@ -22,9 +23,6 @@ from autowarm.report.plots.registry import PLOTS
 from autowarm.results import results_of
 from autowarm.schedule import Schedule, load_schedule
 from autowarm.settings import DATABASE, StudySettings
-from autowarm.space import SearchSpace
-from autowarm.study.database import database, quiet_optuna
-from autowarm.study.horizon import HorizonStudy
 
 MakeRecord = Callable[..., TrialRecord]
 Run = Callable[..., tuple[int, str, str]]
@@ -317,23 +315,8 @@ def test_a_report_that_cannot_be_written_is_an_error_in_a_line(folder: Path, run
     )
 
 
-def _tell(out: Path, record: TrialRecord) -> None:
-    identity = {"name": "demo", "job": "a:b", "monitor": "val_loss", "mode": "min"}
-    with quiet_optuna(), database(None, out) as storage:
-        study = HorizonStudy(
-            storage,
-            identity=identity,
-            space=SearchSpace(initial_lr=[1e-3, 1e-2]),
-            total_steps=100,
-            dataset_size=None,
-            seed=0,
-        )
-        study.ask()
-        study.tell(record)
-
-
 def test_status_says_what_a_study_is_at(make_record: MakeRecord, tmp_path: Path, run: Run) -> None:
-    _tell(tmp_path, make_record())
+    fill(tmp_path, make_record())
     for where in ([tmp_path], ["--storage", f"sqlite:///{tmp_path / DATABASE}"]):
         status, out, err = run("status", *where)
         assert (status, err) == (0, "")
@@ -385,7 +368,7 @@ def test_a_database_that_is_away_ends_a_command_with_75(run: Run, monkeypatch: p
     def away(*_: object) -> None:
         raise DatabaseError("the database postgresql://me:secret@host/db cannot be opened: connection refused")
 
-    monkeypatch.setattr("autowarm.standing.read_status", away)
+    monkeypatch.setattr("autowarm.study.status.read_status", away)
     assert run("status", "--storage", "postgresql://me:secret@host/db") == (
         75,
         "",
@@ -397,7 +380,7 @@ def test_what_was_stopped_ends_with_130_and_says_how_to_go_on(run: Run, monkeypa
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("autowarm.standing.read_status", stopped)
+    monkeypatch.setattr("autowarm.study.status.read_status", stopped)
     before = signal.getsignal(signal.SIGINT)
     try:
         status, out, err = run("status", "--storage", "sqlite:///study.db")
@@ -409,17 +392,17 @@ def test_what_was_stopped_ends_with_130_and_says_how_to_go_on(run: Run, monkeypa
 
 def test_a_database_that_knows_more_than_the_files_is_preferred(make_record: MakeRecord, tmp_path: Path) -> None:
     record, more = make_record(value=0.5), make_record(trial=1, value=0.25)
-    _tell(tmp_path, record)
+    fill(tmp_path, record)
     assert results_of(tmp_path) == [record]
     assert (tmp_path / RECORDS).is_file()
-    _tell(tmp_path, more)
+    fill(tmp_path, more)
     later = time.time() + 10
     os.utime(tmp_path / DATABASE, (later, later))
     assert results_of(tmp_path) == [record, more]
 
 
 def test_files_that_are_newer_than_the_database_are_not_made_again(make_record: MakeRecord, tmp_path: Path) -> None:
-    _tell(tmp_path, make_record(value=0.5))
+    fill(tmp_path, make_record(value=0.5))
     write_results([make_record(value=0.75)], tmp_path, name="demo")
     later = time.time() + 10
     os.utime(tmp_path / RECORDS, (later, later))

@@ -20,13 +20,14 @@ from searches import Notices, of, run, settings
 
 from autowarm import tuning
 from autowarm.errors import StudyError
-from autowarm.executors.local import Event
+from autowarm.executors.events import Event
 from autowarm.record import TrialRecord, read_jsonl
 from autowarm.specs import TrainingSpec
-from autowarm.standing import status_data, status_of, status_text
+from autowarm.standing import status_data, status_text
 from autowarm.study import lease
 from autowarm.study.database import read_records
 from autowarm.study.lease import Watch
+from autowarm.study.status import read_status
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def test_a_clock_that_jumps_takes_nobody_for_dead_and_breaks_no_status(
         for beat in range(3):
             jumped = datetime.now(UTC) + (beat % 2) * timedelta(days=days)
             assert not watch.dead(1, {**far, "beat": beat, "at": jumped.isoformat()})
-        statuses = status_of(tmp_path)
+        statuses = read_status(tmp_path)
         now = time.time() + days * 86400
         seen.append(status_text(statuses, now=now) + json.dumps(status_data(statuses, now=now)))
 

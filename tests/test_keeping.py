@@ -20,7 +20,8 @@ from torch.utils.data import DataLoader, Subset
 
 from autowarm import Schedule, Training, keeping
 from autowarm.checkpoint import identity_of, read_checkpoint, write_checkpoint
-from autowarm.executors.local import Done, LocalExecutor, Rung
+from autowarm.executors.events import Done, Rung
+from autowarm.executors.local import LocalExecutor
 from autowarm.pruning import rungs_of
 from autowarm.snapshot import can_be_captured
 from autowarm.specs import JobSpec, Link, TrainingSpec, TrialResult

@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 from rich.console import Console
+from stored_records import fill
 
 import autowarm.tuning
 from autowarm.cli import AWAY, main
@@ -27,10 +28,8 @@ from autowarm.report.files import RECORDS, read_results, write_results
 from autowarm.report.tables import to_csv
 from autowarm.results import refresh
 from autowarm.settings import DATABASE, StudySettings, load_study
-from autowarm.space import SearchSpace
 from autowarm.specs import JobSpec
-from autowarm.study.database import database, quiet_optuna
-from autowarm.study.horizon import HorizonStudy
+from autowarm.study.database import database
 
 MakeRecord = Callable[..., TrialRecord]
 ROOT = Path(__file__).parents[1]
@@ -236,18 +235,7 @@ def test_a_report_that_is_printed_does_not_steer_a_terminal(
 
 def _damaged(out: Path, make_record: MakeRecord) -> None:
     """Make a folder whose file of records has a torn line, newer than its database."""
-    identity = {"name": "demo", "job": "a:b", "monitor": "val_loss", "mode": "min"}
-    with quiet_optuna(), database(None, out) as storage:
-        study = HorizonStudy(
-            storage,
-            identity=identity,
-            space=SearchSpace(initial_lr=[1e-3, 1e-2]),
-            total_steps=100,
-            dataset_size=1000,
-            seed=0,
-        )
-        study.ask()
-        study.tell(make_record())
+    fill(out, make_record())
     write_results([make_record()], out, name="demo")
     (out / RECORDS).write_bytes((out / RECORDS).read_bytes()[:-20])
     for name in (DATABASE, f"{DATABASE}-wal"):

@@ -19,7 +19,7 @@ from searches import Notices, check_shared, of, run, run_together, searching, se
 from autowarm import loop, tuning
 from autowarm.errors import SettingsError, StudyError
 from autowarm.events import EventLog
-from autowarm.executors.local import Done, Event, Rung
+from autowarm.executors.events import Done, Event, Rung
 from autowarm.interrupts import Interrupts
 from autowarm.record import TrialRecord
 from autowarm.space import SearchSpace

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from autowarm.errors import StudyError
-from autowarm.standing import at_work, pace_of, seconds_left, status_data, status_of, status_text
-from autowarm.study.status import HorizonStatus, Underway
+from autowarm.standing import at_work, pace_of, seconds_left, status_data, status_text
+from autowarm.study.status import HorizonStatus, Underway, read_status
 
 NOW = 1_000_000.0
 
@@ -173,5 +173,5 @@ def test_the_data_is_json_and_says_the_same() -> None:
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"there is no database sqlite:///.*absent\.db"):
-        status_of(None, f"sqlite:///{tmp_path / 'absent.db'}")
+        read_status(None, f"sqlite:///{tmp_path / 'absent.db'}")
     assert not list(tmp_path.iterdir())

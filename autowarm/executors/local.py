@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from autowarm.executors import preload
-from autowarm.executors.events import Done, Event, Progress, Rung, Task, event_of, look, pickled
+from autowarm.executors.events import Done, Event, Task, event_of, look, pickled
 from autowarm.executors.processes import Process, Processes, end, kill, last_words, remove_files
 from autowarm.gpus import GpuSlots, checked_gpus_per_trial, gpus_seen
 from autowarm.specs import JobInfo, JobSpec, TrainingSpec
-
-__all__ = ["Done", "Event", "LocalExecutor", "Progress", "Rung", "Task", "cores"]
 
 
 def cores() -> int:

@@ -16,7 +16,7 @@ from autowarm.schedule import Schedule
 from autowarm.study.claims import Claims
 from autowarm.study.lease import Watch
 from autowarm.study.mutex import whole_turn
-from autowarm.study.stored import annotate, is_stored, read_once, records_of
+from autowarm.study.stored import annotate, is_stored, read_once, record_of
 
 # The user attribute that says what a check trains, while there is no record of it.
 _TRAINS = "trains"
@@ -123,8 +123,8 @@ class Checks:
         dead = self.claims.dead()
         for zombie in dead:
             self.claims.take_over(zombie)
-            if found := records_of([zombie], where=f"study {self.study.study_name!r}"):
-                self.add(found[0])
+            if (record := record_of(zombie, where=f"study {self.study.study_name!r}")) is not None:
+                self.add(record)
             else:
                 self.interrupted(zombie.number)
         return len(dead)

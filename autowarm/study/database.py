@@ -36,7 +36,6 @@ _FAILURES = (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.St
 # How long others that make the same database at the same time may take.
 _MAKING_SECONDS = 30.0
 _IN_THE_WAY = ("already exists", "database is locked")
-_AS_IT_IS: dict[str, Any] = {"skip_table_creation": True}
 # What a database says to a reader before its tables are made.
 _UNMADE = ("no such table", "attempt to write a readonly database", 'relation "version_info" does not exist')
 
@@ -76,14 +75,12 @@ def reader(out: Path) -> Iterator[RDBStorage | None]:
     Optuna makes what is missing when it opens a database, and would meet the run that is making it.
     """
     path = out / DATABASE
-    try:
-        storage = RDBStorage(_sqlite_url(path, "immutable=1" if _cannot_change(path) else "mode=ro"), **_AS_IT_IS)
-    except Exception as e:  # noqa: BLE001 - Optuna checks nothing that it reads from its tables
-        if not any(words in said(e) for words in _UNMADE):
-            raise StudyError(f"the database {path} cannot be opened: {said(e)}") from None
-        yield None
-        return
-    with _closing(storage, str(path)):
+    url = _sqlite_url(path, "immutable=1" if _cannot_change(path) else "mode=ro")
+
+    def unopened(error: Exception) -> StudyError:
+        return StudyError(f"the database {path} cannot be opened: {said(error)}")
+
+    with _as_it_is(url, str(path), unopened) as storage:
         yield storage
 
 
@@ -96,23 +93,41 @@ def existing(url: str) -> Iterator[RDBStorage | None]:
         StudyError: it is none.
     """
     where = without_password(url) or ""
+    _check_there(url, where)
+    with _as_it_is(url, where, lambda error: _unopened(error, where, url), secret=url) as storage:
+        yield storage
+
+
+@contextmanager
+def _as_it_is(
+    url: str, where: str, unopened: Callable[[Exception], StudyError], *, secret: str | None = None
+) -> Iterator[RDBStorage | None]:
+    """Open a database without making tables; None for one that has none.
+
+    Args:
+        url: of the database.
+        where: what it is called in errors.
+        unopened: returns the error to raise where it cannot be opened.
+        secret: a URL whose password is not to be shown.
+    """
     try:
-        _check_there(url, where)
-        storage = RDBStorage(url, **_AS_IT_IS)
-    except StudyError:
-        raise
-    except Exception as e:  # noqa: BLE001 - a driver raises what it likes
+        storage = RDBStorage(url, skip_table_creation=True)
+    except Exception as e:  # noqa: BLE001 - a driver raises what it likes, and Optuna checks nothing that it reads
         if not any(words in said(e) for words in _UNMADE):
-            raise _unopened(e, where, url) from None
+            raise unopened(e) from None
         yield None
         return
-    with _closing(storage, where, url):
+    with _closing(storage, where, secret):
         yield storage
 
 
 def _check_there(url: str, where: str) -> None:
     """Refuse an SQLite database that is not there, which SQLite would make."""
-    parsed = sqlalchemy.engine.make_url(url)
+    try:
+        parsed = sqlalchemy.engine.make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        # no URL at all, as opening it will say
+        return
     named = str(parsed.database or ":memory:")
     # a file: URI has parameters of its own
     if parsed.get_backend_name() == "sqlite" and not named.startswith(("file:", ":")) and not Path(named).exists():

@@ -30,7 +30,7 @@ from autowarm.study.database import Storage
 from autowarm.study.lease import Watch
 from autowarm.study.mutex import Heard, Mutex, Turn, whole_turn
 from autowarm.study.sampling import Sampler, distribution_of, sampler_for, suggest
-from autowarm.study.stored import annotate, is_stored, read_once, records_of
+from autowarm.study.stored import annotate, is_stored, read_once, record_of
 
 _INTERRUPTED = "interrupted"
 # The trial that one is proposed again of, how often its process died by itself, and how often with its owner.
@@ -185,16 +185,13 @@ class HorizonStudy:
         with self.exclusive(), whole_turn():
             search = self._claims.dead()
             for zombie in search:
-                if (record := self._record_in(zombie)) is not None:
+                if (record := record_of(zombie, where=f"study {self.name!r}")) is not None:
                     # killed between storing the record and telling it
                     self._claims.take_over(zombie)
                     self.tell(record)
                 else:
                     self._give_up(zombie, orphaned=True)
             return len(search) + self.checks.reap()
-
-    def _record_in(self, trial: FrozenTrial) -> TrialRecord | None:
-        return next(iter(records_of([trial], where=f"study of {self.total_steps} steps")), None)
 
     def beat(self, steps: Mapping[int, int], check_steps: Mapping[int, int]) -> None:
         """Renew the leases of our trials, and say at which step each is: search trials, and the others."""

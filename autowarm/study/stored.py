@@ -21,15 +21,21 @@ def records_of(trials: Iterable[FrozenTrial], *, where: str) -> list[TrialRecord
     Raises:
         StudyError: a record cannot be read; names `where` and the trial.
     """
-    found = []
-    for trial in trials:
-        if RECORD not in trial.user_attrs:
-            continue
-        try:
-            found.append(TrialRecord.from_dict(trial.user_attrs[RECORD]))
-        except RecordError as e:
-            raise StudyError(f"{where}, trial {trial.number}: {e}") from None
-    return found
+    return [record for trial in trials if (record := record_of(trial, where=where)) is not None]
+
+
+def record_of(trial: FrozenTrial, *, where: str) -> TrialRecord | None:
+    """Return the record that a trial carries, if it does.
+
+    Raises:
+        StudyError: as of `records_of`.
+    """
+    if RECORD not in trial.user_attrs:
+        return None
+    try:
+        return TrialRecord.from_dict(trial.user_attrs[RECORD])
+    except RecordError as e:
+        raise StudyError(f"{where}, trial {trial.number}: {e}") from None
 
 
 def read_once(study: optuna.Study, known: dict[int, TrialRecord]) -> list[TrialRecord]:
@@ -42,9 +48,10 @@ def read_once(study: optuna.Study, known: dict[int, TrialRecord]) -> list[TrialR
     Raises:
         StudyError: a record cannot be read.
     """
+    where = f"study {study.study_name!r}"
     for trial in study.get_trials(deepcopy=False):
-        if trial.number not in known and (found := records_of([trial], where=f"study {study.study_name!r}")):
-            known[trial.number] = found[0]
+        if trial.number not in known and (record := record_of(trial, where=where)) is not None:
+            known[trial.number] = record
     return [known[number] for number in sorted(known)]
 
 

@@ -27,7 +27,8 @@ from lightning.pytorch import Trainer, seed_everything
 from overhead_job import Sleeper, loaders
 
 from autowarm.budget import Budget
-from autowarm.executors.local import Done, LocalExecutor, Rung
+from autowarm.executors.events import Done, Rung
+from autowarm.executors.local import LocalExecutor
 from autowarm.pruning import rungs_of
 from autowarm.record import TrialRecord, write_jsonl
 from autowarm.schedule import Schedule

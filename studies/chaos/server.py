@@ -46,7 +46,14 @@ class Server:
 
 @contextmanager
 def serving() -> Iterator[Server]:
-    """Give a server in a folder of its own; as root it runs as another user, who must be able to enter that."""
+    """Give a server with a database for the storm."""
+    with running_server() as running:
+        yield Server(running)
+
+
+@contextmanager
+def running_server() -> Iterator[Any]:
+    """Give what pgserver runs, in a folder of its own; as root as another user, who must be able to enter that."""
     with warnings.catch_warnings():
         # of the folder for its sockets
         warnings.simplefilter("ignore")
@@ -55,6 +62,6 @@ def serving() -> Iterator[Server]:
     folder.chmod(0o755)
     try:
         with pgserver.get_server(folder / "data", cleanup_mode="stop") as running:
-            yield Server(running)
+            yield running
     finally:
         shutil.rmtree(folder, ignore_errors=True)

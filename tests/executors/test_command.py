@@ -12,7 +12,8 @@ import pytest
 
 from autowarm import Schedule, tune
 from autowarm.errors import JobError
-from autowarm.executors.local import Done, Event, LocalExecutor, Progress, Rung
+from autowarm.executors.events import Done, Event, Progress, Rung
+from autowarm.executors.local import LocalExecutor
 from autowarm.pruning import ema_rungs_of, rungs_of
 from autowarm.specs import JobSpec, TrainingSpec, TrialResult
 

@@ -19,7 +19,8 @@ from torch.utils.data import DataLoader
 
 from autowarm import Training
 from autowarm.errors import OutOfMemoryError
-from autowarm.executors.local import Done, LocalExecutor, Rung
+from autowarm.executors.events import Done, Rung
+from autowarm.executors.local import LocalExecutor
 from autowarm.specs import JobSpec, TrainingSpec, TrialResult
 from autowarm.trial import prepare
 

@@ -10,36 +10,14 @@ from urllib.parse import quote
 
 import optuna
 import pytest
+from stored_records import fill
 
 from autowarm.errors import StudyError
 from autowarm.record import TrialRecord
 from autowarm.settings import DATABASE
-from autowarm.space import SearchSpace
-from autowarm.study.checks import Check
 from autowarm.study.database import database, quiet_optuna, read_records, without_password
-from autowarm.study.horizon import HorizonStudy
 
 MakeRecord = Callable[..., TrialRecord]
-
-
-def _fill(out: Path, record: TrialRecord) -> None:
-    identity = {"name": "demo", "job": "a:b", "monitor": "val_loss", "mode": "min"}
-    with quiet_optuna(), database(None, out) as storage:
-        study = HorizonStudy(
-            storage,
-            identity=identity,
-            space=SearchSpace(initial_lr=[1e-3, 1e-2]),
-            total_steps=record.total_steps,
-            dataset_size=None,
-            seed=0,
-        )
-        if record.role == "search":
-            study.ask()
-            study.tell(record)
-        else:
-            with study.exclusive():
-                study.checks.claim(Check.of(record))
-            study.checks.add(record)
 
 
 def test_every_record_of_a_folder_is_read(make_record: MakeRecord, tmp_path: Path) -> None:
@@ -49,7 +27,7 @@ def test_every_record_of_a_folder_is_read(make_record: MakeRecord, tmp_path: Pat
         make_record(total_steps=200, outcome="PRUNED"),
     ]
     for record in records:
-        _fill(tmp_path, record)
+        fill(tmp_path, record)
     found = read_records(tmp_path)
     assert [(r.role, r.total_steps, r.outcome) for r in found] == [(r.role, r.total_steps, r.outcome) for r in records]
     assert [found[0], found[2]] == [records[0], records[2]]
@@ -90,7 +68,7 @@ def test_many_may_make_one_database_at_once(tmp_path: Path) -> None:
 def test_a_folder_may_have_any_name(name: str, make_record: MakeRecord, tmp_path: Path) -> None:
     out = tmp_path / name
     out.mkdir()
-    _fill(out, make_record())
+    fill(out, make_record())
     assert read_records(out) == [make_record()]
     assert [p.name for p in tmp_path.iterdir()] == [name]
     assert (out / DATABASE).is_file()
@@ -100,7 +78,7 @@ def test_a_folder_may_be_given_from_where_one_is(
     make_record: MakeRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _fill(Path(), make_record())
+    fill(Path(), make_record())
     assert read_records(Path()) == read_records(tmp_path) == [make_record()]
 
 
@@ -119,7 +97,7 @@ def test_a_file_that_is_no_database_is_an_error_in_a_sentence(content: bytes, tm
 
 
 def test_a_database_that_is_damaged_is_an_error_in_a_sentence(make_record: MakeRecord, tmp_path: Path) -> None:
-    _fill(tmp_path, make_record())
+    fill(tmp_path, make_record())
     path = tmp_path / DATABASE
     whole = path.read_bytes()
     path.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
@@ -128,7 +106,7 @@ def test_a_database_that_is_damaged_is_an_error_in_a_sentence(make_record: MakeR
 
 
 def test_a_database_of_another_optuna_is_an_error_in_a_sentence(make_record: MakeRecord, tmp_path: Path) -> None:
-    _fill(tmp_path, make_record())
+    fill(tmp_path, make_record())
     connection = sqlite3.connect(tmp_path / DATABASE)
     connection.execute("UPDATE alembic_version SET version_num = 'v99'")
     connection.execute("UPDATE version_info SET schema_version = 99")
@@ -139,7 +117,7 @@ def test_a_database_of_another_optuna_is_an_error_in_a_sentence(make_record: Mak
 
 
 def test_a_record_that_cannot_be_read_is_named_by_its_trial(make_record: MakeRecord, tmp_path: Path) -> None:
-    _fill(tmp_path, make_record())
+    fill(tmp_path, make_record())
     connection = sqlite3.connect(tmp_path / DATABASE)
     broken = json.dumps({**make_record().to_dict(), "outcome": "GREAT"})
     connection.execute("UPDATE trial_user_attributes SET value_json = ? WHERE key = 'record'", (broken,))

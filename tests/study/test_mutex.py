@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from turns import most_inside
 
 from autowarm.errors import StudyError
 from autowarm.study import mutex
@@ -21,22 +21,7 @@ def storage(tmp_path: Path) -> Iterator[Storage]:
 
 
 def test_one_at_a_time(storage: Storage) -> None:
-    inside: list[int] = []
-    most: list[int] = []
-
-    def turns() -> None:
-        for _ in range(20):
-            with Mutex(storage, "a").held():
-                inside.append(1)
-                most.append(len(inside))
-                inside.pop()
-
-    threads = [threading.Thread(target=turns) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == [1] * 80
+    assert most_inside(storage, threads=4, turns=20) == [1] * 80
 
 
 def test_its_holder_may_take_it_again(storage: Storage) -> None:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import shutil
-import tempfile
 import threading
 import time
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +12,23 @@ import pytest
 import sqlalchemy
 from scripted import Scripted
 from searches import Notices, check_shared, of, run, run_together, settings
+from turns import most_inside
 
 from autowarm import loop
 from autowarm.errors import DatabaseError
-from autowarm.standing import status_of, status_text
+from autowarm.standing import status_text
 from autowarm.study import patience
 from autowarm.study.database import Storage, database, quiet_optuna
 from autowarm.study.mutex import Mutex
+from autowarm.study.status import read_status
+from studies.chaos.server import running_server, serving
 
 pytestmark = pytest.mark.postgres
 
 
-@contextmanager
-def serving() -> Iterator[Any]:
-    """Give a server of its own, which as root runs as another user: in a folder that this one may enter."""
-    with warnings.catch_warnings():
-        # of the folder for its sockets
-        warnings.simplefilter("ignore")
-        pgserver: Any = importlib.import_module("pgserver")
-    folder = Path(tempfile.mkdtemp(prefix="autowarm-pg-"))
-    folder.chmod(0o755)
-    try:
-        with pgserver.get_server(folder / "data", cleanup_mode="stop") as running:
-            yield running
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[Any]:
-    with serving() as running:
+    with running_server() as running:
         yield running
 
 
@@ -77,22 +59,7 @@ def storage(url: str) -> Iterator[Storage]:
 
 
 def test_a_turn_is_one_processs_at_a_time(storage: Storage) -> None:
-    inside: list[int] = []
-    most: list[int] = []
-
-    def turns() -> None:
-        for _ in range(20):
-            with Mutex(storage, "a").held():
-                inside.append(1)
-                most.append(len(inside))
-                inside.pop()
-
-    threads = [threading.Thread(target=turns) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert most == [1] * 80
+    assert most_inside(storage, threads=4, turns=20) == [1] * 80
 
 
 def test_a_turn_is_waited_for_and_given_up(storage: Storage) -> None:
@@ -125,7 +92,7 @@ def test_workers_that_start_together_on_an_empty_database_share_a_study(url: str
     records = check_shared(run_together(tmp_path, executors, chosen, url=url), executors)
     assert len(of(records, "search")) == 60
     assert sum(len(executor.specs) for executor in executors) == len(records)
-    (status,) = status_of(None, url)
+    (status,) = read_status(None, url)
     assert status.done == len(records)
     assert not status.underway
     assert status_text([status]).startswith(f"shared steps=100: {len(records)} runs done of {len(records)} at most (")
@@ -170,12 +137,10 @@ def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
         return seconds < 60
 
     with serving() as own:
-        commands: Any = importlib.import_module("pgserver._commands")
-        url = str(own.get_uri()).replace("postgresql://", "postgresql+psycopg://")
 
         def start() -> None:
             time.sleep(1.0)
-            own.ensure_postgres_running()
+            own.start()
 
         starting = threading.Thread(target=start)
 
@@ -184,11 +149,11 @@ def test_a_server_that_is_away_is_waited_for(tmp_path: Path) -> None:
 
             def events(self, timeout: float) -> Iterator[Any]:
                 if len(self.specs) == 5 and starting.ident is None:
-                    commands.pg_ctl(["-m", "immediate", "-w", "stop"], pgdata=own.pgdata, user=own.system_user)
+                    own.stop()
                     starting.start()
                 yield from super().events(timeout)
 
-        records = run(tmp_path, Stops(), settings(n_trials=10), url=url, waiting=waiting)
+        records = run(tmp_path, Stops(), settings(n_trials=10), url=own.url, waiting=waiting)
         starting.join()
     assert notices.told, "it was away"
     assert len(of(records, "search")) == 10
@@ -203,9 +168,9 @@ def test_a_server_that_cannot_be_reached_is_an_error_without_its_password() -> N
 
 
 def test_a_database_with_many_tables_of_others_says_that_nothing_has_begun(url: str) -> None:
-    assert status_of(None, url) == []
+    assert read_status(None, url) == []
     engine = sqlalchemy.create_engine(url)
     with engine.begin() as connection:
         connection.exec_driver_sql("create table mine (a int)")
     engine.dispose()
-    assert status_text(status_of(None, url)) == "nothing has begun"
+    assert status_text(read_status(None, url)) == "nothing has begun"
