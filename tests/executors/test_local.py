@@ -13,35 +13,21 @@ from typing import Any
 
 import pytest
 import sample_jobs as jobs
+from training_specs import spec_of
 
-from autowarm import Schedule, Training
+from autowarm import Training
 from autowarm.errors import JobError
 from autowarm.executors.events import Done, Progress, Rung, pickled
 from autowarm.executors.local import LocalExecutor
 from autowarm.executors.preload import installed_imports
 from autowarm.executors.processes import Processes, end
-from autowarm.pruning import rungs_of
-from autowarm.specs import JobSpec, TrainingSpec, TrialResult
-
-SCHEDULE = Schedule(initial_lr=0.1, warmup_ratio=0.1, decay="linear")
+from autowarm.specs import JobSpec, TrialResult
 
 
 @pytest.fixture(scope="module")
 def executor() -> Iterator[LocalExecutor]:
     with LocalExecutor([JobSpec(factory="sample_jobs:build")]) as opened:
         yield opened
-
-
-def spec_of(
-    factory: str | Callable[..., Training], *, total_steps: int = 40, monitor: str = "val_loss"
-) -> TrainingSpec:
-    return TrainingSpec(
-        job=JobSpec(factory=factory),
-        monitor=monitor,
-        total_steps=total_steps,
-        schedule=SCHEDULE,
-        rungs=rungs_of(total_steps),
-    )
 
 
 def run(executor: LocalExecutor, *keys: int, answer: Callable[[Rung], str | None] = lambda _: None) -> dict[int, Done]:

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 import sample_jobs as jobs
+from training_specs import spec_of
 
-from autowarm import Schedule, Training
+from autowarm import Training
 from autowarm.errors import JobError
 from autowarm.executors.events import Done, Progress, Rung
 from autowarm.executors.local import LocalExecutor
 from autowarm.executors.ray import RayExecutor
-from autowarm.pruning import rungs_of
-from autowarm.specs import JobSpec, TrainingSpec, TrialResult
+from autowarm.specs import JobSpec, TrialResult
 
 ray = pytest.importorskip("ray", reason="pip install 'autowarm[ray]'")
 pytestmark = [
@@ -33,7 +33,6 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),
 ]
 ROOT = Path(__file__).parents[2]
-SCHEDULE = Schedule(initial_lr=0.1, warmup_ratio=0.1, decay="linear")
 STORE = 80 * 2**20
 
 
@@ -61,18 +60,6 @@ def executor(cluster: Any) -> Iterator[RayExecutor]:  # noqa: ARG001 - what RAY_
     with RayExecutor([JobSpec(factory="sample_jobs:build")], n_jobs=2) as opened:
         opened.inspect(spec_of("sample_jobs:build"))
         yield opened
-
-
-def spec_of(
-    factory: str | Callable[..., Training], *, total_steps: int = 40, monitor: str = "val_loss"
-) -> TrainingSpec:
-    return TrainingSpec(
-        job=JobSpec(factory=factory),
-        monitor=monitor,
-        total_steps=total_steps,
-        schedule=SCHEDULE,
-        rungs=rungs_of(total_steps),
-    )
 
 
 def run(
