@@ -74,6 +74,18 @@ def wait_for(file: Path) -> None:
         time.sleep(0.02)
 
 
+def wait_until_stuck(folder: Path) -> list[int]:
+    """Wait until both workers of a training have begun, and it is stuck; returns their ids."""
+    wait_for(folder / "stuck")
+    deadline = time.monotonic() + 120
+    # one of them may be stuck before the other has loaded anything
+    while len(workers := workers_of(folder)) < 2:
+        assert time.monotonic() < deadline, f"{len(workers)} workers"
+        time.sleep(0.02)
+    assert len(workers) == 2
+    return workers
+
+
 def assert_gone(pids: list[int]) -> None:
     deadline = time.monotonic() + 30
     while any(map(lives, pids)):
@@ -84,9 +96,7 @@ def assert_gone(pids: list[int]) -> None:
 def test_the_workers_of_a_killed_training_end_with_it(executor: LocalExecutor, tmp_path: Path) -> None:
     """One that works does not look whether anybody still wants it to."""
     key = executor.start("trial", spec_of("with_workers", folder=str(tmp_path), stuck=True))
-    wait_for(tmp_path / "stuck")
-    workers = workers_of(tmp_path)
-    assert len(workers) == 2
+    workers = wait_until_stuck(tmp_path)
     assert all(map(lives, workers))
     executor.kill(key)
     assert_gone(workers)
@@ -117,10 +127,8 @@ with LocalExecutor([]) as executor:
 def test_the_workers_of_a_training_end_when_its_owner_is_gone(tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path)], env=env) as owner:
-        wait_for(tmp_path / "stuck")
+        workers = wait_until_stuck(tmp_path)
         owner.kill()
-    workers = workers_of(tmp_path)
-    assert len(workers) == 2
     assert_gone(workers)
 
 
