@@ -178,7 +178,7 @@ class HorizonLoop:
                 "search",
                 proposal.schedule,
                 str(proposal.schedule),
-                self.settings.seed,
+                proposal.seed if proposal.seed is not None else self.settings.seed,
                 deaths=proposal.deaths,
                 orphaned=proposal.orphaned,
             )

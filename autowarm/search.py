@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autowarm.analysis.best import ranked
 from autowarm.analysis.candidates import candidates, same_lrs
+from autowarm.analysis.confirmed import repeated
 from autowarm.events import EventLog
 from autowarm.executors.events import Executor
 from autowarm.executors.local import cores
@@ -137,14 +138,15 @@ class Search:
             study = HorizonStudy(
                 self.storage,
                 identity=self.settings.identity,
-                space=self.settings.space,
+                # more values may be listed later, which a list of choices does not allow
+                space=self.settings.space.hull if self.settings.sampler == "grid" else self.settings.space,
                 total_steps=steps,
                 dataset_size=plan.dataset_size,
                 seed=self.settings.seed,
                 target_steps=target if steps != target else None,
                 sampler=sampler_name(
                     self.settings.space,
-                    trials=self.settings.n_trials or 0,
+                    trials=self.settings.trials,
                     pruned=self.settings.pruning != "off",
                 ),
                 watch=self._watch,
@@ -178,18 +180,26 @@ class Search:
 
     def _search(self, plan: HorizonPlan) -> None:
         """Search one horizon, then train the winner and today's schedule on fresh seeds."""
-        study, n_trials = self._study(plan), self.settings.n_trials or 0
+        study, settings = self._study(plan), self.settings
         with study.exclusive():
-            outside = study.enqueue(plan.guesses, total_steps=plan.info.total_steps)
+            if settings.sampler == "grid":
+                study.enqueue_grid(settings.space.grid, range(settings.seed, settings.fresh_seed))
+                outside = []
+            else:
+                outside = study.enqueue(plan.guesses, total_steps=plan.info.total_steps)
         if outside and study.finished == 0:
             self.display.notice(f"outside of the space, so not tried: {', '.join(outside)}")
         records = [r for r in study.records() if r.role != "range_test"]
-        title = f"{self.settings.name}: {n_trials} trials of {plan.info.total_steps:,} steps{_examples(plan)}"
+        title = f"{settings.name}: {settings.trials} trials of {plan.info.total_steps:,} steps{_examples(plan)}"
         self.display.horizon(title, records, plan.price)
         study.keep_plan(plan.price.runs)
         loop = self._loop(plan, study)
-        loop.search(lambda running: study.finished + running < n_trials)
-        loop.check(_check_tasks(self.settings, plan, study))
+        if settings.sampler == "grid":
+            # what waits is all of it, and nothing is drawn
+            loop.search(lambda _: study.waiting > 0)
+        else:
+            loop.search(lambda running: study.finished + running < settings.trials)
+        loop.check(_check_tasks(settings, plan, study))
         # what was planned was the most there could be
         study.keep_plan(len(study.records()))
 
@@ -282,9 +292,9 @@ def _within(ladder: Ladder, level: Level, loop: HorizonLoop, earlier: Sequence[T
 
 
 def check_seeds(settings: StudySettings, today: Schedule | None) -> list[int]:
-    """Return the seeds that today's schedule is trained on: fresh ones, and one in any case where it is no Schedule."""
-    fresh = [settings.seed + 1 + i for i in range(settings.confirm_seeds)]
-    return fresh or ([settings.seed] if today is None else [])
+    """Return the seeds that today's schedule is trained on: fresh ones; or the search's where it is no Schedule."""
+    fresh = [settings.fresh_seed + i for i in range(settings.confirm_seeds)]
+    return fresh or (list(range(settings.seed, settings.fresh_seed)) if today is None else [])
 
 
 def _check_tasks(settings: StudySettings, plan: HorizonPlan, study: HorizonStudy) -> list[Task]:
@@ -296,12 +306,14 @@ def _check_tasks(settings: StudySettings, plan: HorizonPlan, study: HorizonStudy
     order = ranked(records, (total_steps, plan.info.dataset_size))
     if not order:
         return []
+    if settings.seeds > 1:
+        order = [c.record for c in repeated(order, records)] or order
     label = f"today: {today if today is not None else plan.info.scheduler}"
     baseline = [Task(0, "baseline", None, label, seed, known=today) for seed in check_seeds(settings, today)]
     # today's is trained on these seeds already
     best = [r for r in candidates(order, settings.confirm_top) if not same_lrs(r.schedule, today, total_steps)]
     confirm = [
-        [Task(0, "confirm", r.schedule, r.label, settings.seed + 1 + i) for i in range(settings.confirm_seeds)]
+        [Task(0, "confirm", r.schedule, r.label, settings.fresh_seed + i) for i in range(settings.confirm_seeds)]
         for r in best
     ]
     groups = [*confirm[:1], baseline, *confirm[1:]]

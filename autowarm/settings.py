@@ -33,6 +33,8 @@ CHECKPOINTS = "checkpoints"
 WRITTEN = "# Written by autowarm: this study as it was run last.\n"
 # Where trials run: in processes of this machine, or on the nodes of a Ray cluster.
 ExecutorName: TypeAlias = Literal["local", "ray"]
+# What chooses the schedules of a search: Optuna's sampler that fits, or every combination of the values listed.
+SamplerName: TypeAlias = Literal["auto", "grid"]
 _JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "args", "dataset_size_arg")
 # Words in the names of metrics of which more is better.
 _MORE_IS_BETTER = {"acc", "accuracy", "auc", "auroc", "bleu", "dice", "f1", "iou", "precision", "r2", "recall"}
@@ -57,7 +59,10 @@ class StudySettings:
         n_trials: search trials at each horizon, at least 1; None: as many as `budget` pays for, or 40 without one.
         budget: what each horizon may cost, instead of n_trials: full runs (``2``), training steps (``5000 steps``) or
             time (``1.5 h``); see `autowarm.budget`. Most of the search is shorter runs, `autowarm.planning.ladder`.
+        sampler: what chooses the schedules: `auto`, Optuna's sampler that fits the space, or `grid`: every combination
+            of the values that the space lists, in place of `n_trials` and of a budget.
         seed: of the sampler and of the trainings; a sequential study repeats exactly.
+        seeds: of a grid: on how many seeds each schedule is trained: `seed`, `seed` + 1, ...
         n_jobs: trials at once; None: as many as cores on a CPU, one elsewhere, and on Ray as many as the cluster has
             room for. Only 1 is reproducible.
         executor: where trials run: `local`, in processes of this machine, or `ray`, on the nodes of a Ray cluster: the
@@ -79,7 +84,9 @@ class StudySettings:
     dataset_size: tuple[int | None, ...] = (None,)
     n_trials: int | None = None
     budget: Budget | None = None
+    sampler: SamplerName = "auto"
     seed: int = 0
+    seeds: int = 1
     n_jobs: int | None = None
     pruning: Pruning = "balanced"
     prune_audit: float = 0.1
@@ -100,11 +107,12 @@ class StudySettings:
         self._check_words()
         for name in ("total_steps", "dataset_size"):
             object.__setattr__(self, name, _sizes(name, getattr(self, name)))
-        self._check_size()
-        for name, minimum in (("seed", 0), ("confirm_top", 1), ("confirm_seeds", 0), ("retries", 0)):
+        numbers = {"seed": 0, "seeds": 1, "confirm_top": 1, "confirm_seeds": 0, "retries": 0}
+        for name, minimum in numbers.items():
             _check_whole(name, getattr(self, name), minimum)
-        if self.seed + self.confirm_seeds >= _SEEDS:
-            raise SettingsError(f"seed must be less than {_SEEDS - self.confirm_seeds}, got {self.seed}")
+        self._check_size()
+        if self.fresh_seed + self.confirm_seeds > _SEEDS:
+            raise SettingsError(f"seed must be at most {_SEEDS - self.seeds - self.confirm_seeds}, got {self.seed}")
         _check_share("prune_audit", self.prune_audit)
         if self.n_jobs is not None:
             _check_whole("n_jobs", self.n_jobs, 1)
@@ -137,7 +145,20 @@ class StudySettings:
             raise SettingsError(f"oom_retry must be true or false, got {self.oom_retry!r}")
 
     def _check_size(self) -> None:
-        """Settle how much is searched: by a budget, or by a number of trials."""
+        """Settle how much is searched: by a grid, a budget, or a number of trials."""
+        if self.sampler not in get_args(SamplerName):
+            raise SettingsError(unknown("sampler", self.sampler, get_args(SamplerName)))
+        if self.sampler == "grid":
+            if self.n_trials is not None or self.budget is not None:
+                given = "n_trials" if self.n_trials is not None else "a budget"
+                raise SettingsError(f"a grid has as many trials as its space and seeds make: leave {given} out")
+            # what cannot be laid out is refused here
+            _ = self.space.grid
+            return
+        if self.seeds > 1:
+            raise SettingsError(
+                f"seeds: {self.seeds} goes with sampler: grid; a search trains its best ones on confirm_seeds"
+            )
         if self.budget is not None:
             if self.n_trials is not None:
                 raise SettingsError("give a budget or n_trials, not both: a budget decides how many trials there are")
@@ -151,6 +172,16 @@ class StudySettings:
     def horizons(self) -> tuple[tuple[int | None, int | None], ...]:
         """Every (total_steps, dataset_size) asked for."""
         return tuple((steps, size) for size in self.dataset_size for steps in self.total_steps)
+
+    @property
+    def trials(self) -> int:
+        """Search trials at each horizon; 0 where a budget decides."""
+        return len(self.space.grid) * self.seeds if self.sampler == "grid" else self.n_trials or 0
+
+    @property
+    def fresh_seed(self) -> int:
+        """The first seed that the search does not use."""
+        return self.seed + self.seeds
 
     @property
     def doubt(self) -> str | None:

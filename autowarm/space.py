@@ -219,6 +219,41 @@ class SearchSpace:
         reached = {name: ends(dimension) for name, dimension in given.items() if dimension is not None}
         return {name: (min(values), max(values)) for name, values in reached.items() if min(values) < max(values)}
 
+    @property
+    def grid(self) -> tuple[Schedule, ...]:
+        """Every combination of the values listed, decay by decay.
+
+        Raises:
+            SettingsError: a dimension is a range, of which there is no end of values, or is not given.
+        """
+        if self.initial_lr is None:
+            raise SettingsError("a grid needs the values of space.initial_lr: [1e-4, 3e-4, 1e-3]")
+        found: list[Schedule] = []
+        for decay in self.decays:
+            dimensions = self.dimensions(decay)
+            for name, dimension in dimensions.items():
+                if isinstance(dimension, Range):
+                    word = name.rpartition(".")[2]
+                    raise SettingsError(
+                        f"a grid needs the values of space.{word}, and there is a range from {dimension.low:g} to "
+                        f"{dimension.high:g}{f' under {decay}' if word != name else ''}: list them, or give one"
+                    )
+            found.extend(
+                self.schedule({"decay": decay, **dict(zip(dimensions, values, strict=True))})
+                for values in itertools.product(*map(ends, dimensions.values()))
+            )
+        return tuple(found)
+
+    @property
+    def hull(self) -> SearchSpace:
+        """The space with numbers that are listed as the range that they span."""
+        spanned = {
+            f.name: Range(min(d.values), max(d.values), log=False)
+            for f in fields(self)
+            if isinstance(d := getattr(self, f.name), Choice) and all(map(is_number, d.values))
+        }
+        return replace(self, **spanned)
+
     def dimensions(self, decay: str) -> dict[str, Dimension]:
         """Return the dimensions under a decay, without `decay` itself, by the name the sampler knows them by.
 

@@ -33,7 +33,7 @@ from autowarm.report.notebook import notebook_html
 from autowarm.report.tables import last_line, to_frame
 from autowarm.schedule import Schedule
 from autowarm.search import Search, check_seeds, threads
-from autowarm.settings import CHECKPOINTS, EVENTS, UNSAVED, ExecutorName, StudySettings, read_job
+from autowarm.settings import CHECKPOINTS, EVENTS, UNSAVED, ExecutorName, SamplerName, StudySettings, read_job
 from autowarm.space import SearchSpace
 from autowarm.specs import JobInfo, JobSpec, KeepCallbacks, TrainingSpec
 from autowarm.study.database import database, own_errors, quiet_optuna
@@ -101,7 +101,9 @@ def tune(
     budget: Budget | float | str | None = None,
     total_steps: int | Sequence[int] | None = None,
     dataset_size: int | Sequence[int] | None = None,
+    sampler: SamplerName = "auto",
     seed: int = 0,
+    seeds: int = 1,
     n_jobs: int | None = None,
     pruning: Pruning = "balanced",
     prune_audit: float = 0.1,
@@ -133,7 +135,9 @@ def tune(
         budget: ...
         total_steps: ...
         dataset_size: ...
+        sampler: ...
         seed: ...
+        seeds: ...
         n_jobs: ...
         pruning: ...
         prune_audit: ...
@@ -164,7 +168,9 @@ def tune(
         dataset_size=dataset_size,  # type: ignore[arg-type]
         n_trials=n_trials,
         budget=budget,  # type: ignore[arg-type] # read and checked there
+        sampler=sampler,
         seed=seed,
+        seeds=seeds,
         n_jobs=n_jobs,
         pruning=pruning,
         prune_audit=prune_audit,
@@ -407,10 +413,10 @@ def look(settings: StudySettings, executor: Executor, display: Display) -> list[
             info,
             rungs=len(rungs_of(info.total_steps)),
             ema_rungs=len(ema_rungs_of(info.total_steps)) if settings.pruning != "off" else 0,
-            n_trials=settings.n_trials or 0,
+            n_trials=settings.trials,
             # where no more are searched than are trained again, all are
             checks=len(check_seeds(settings, today))
-            + settings.confirm_seeds * min(settings.confirm_top, settings.n_trials or settings.confirm_top),
+            + settings.confirm_seeds * min(settings.confirm_top, settings.trials or settings.confirm_top),
             n_jobs=n_jobs,
         )
         guesses = starting_guesses(info, settings.space.options)

@@ -302,3 +302,34 @@ def test_a_range_object_is_logarithmic_where_its_dimension_is() -> None:
     space = SearchSpace(initial_lr=Range(1e-5, 1e-1), warmup_ratio=Range(0.0, 0.2))
     assert (space.initial_lr.log, space.warmup_ratio.log) == (True, False)
     assert SearchSpace(initial_lr=Range(1e-5, 1e-1, log=False)).initial_lr.log is False
+
+
+def test_a_grid_is_every_combination_of_what_belongs_together() -> None:
+    space = SearchSpace(
+        initial_lr=[0.1, 0.2], warmup_ratio=[0, 0.1], decay=["linear", "wsd"], decay_ratio=[0.2, 0.4], warmup="linear"
+    )
+    linear = [Schedule(initial_lr=lr, warmup_ratio=w, decay="linear") for lr in (0.1, 0.2) for w in (0, 0.1)]
+    wsd = [
+        Schedule(initial_lr=lr, warmup_ratio=w, decay="wsd", decay_ratio=share, cooldown="linear")
+        for lr in (0.1, 0.2)
+        for w in (0, 0.1)
+        for share in (0.2, 0.4)
+    ]
+    assert list(space.grid) == linear + wsd
+    assert SearchSpace(initial_lr=0.1, warmup_ratio=0.0, decay="cosine").grid == (
+        Schedule(initial_lr=0.1, warmup_ratio=0.0, decay="cosine"),
+    )
+
+
+def test_the_hull_of_a_space_holds_what_lies_between_its_numbers() -> None:
+    space = SearchSpace(
+        initial_lr=[0.1, 0.4], warmup_ratio=0.1, warmup_start_ratio=[0.0, 0.5], decay=["linear", "cosine"]
+    )
+    hull = space.hull
+    assert (hull.initial_lr.low, hull.initial_lr.high) == (0.1, 0.4)
+    assert (hull.warmup_start_ratio.low, hull.warmup_start_ratio.high) == (0.0, 0.5)
+    assert (hull.warmup_ratio, hull.decay) == (space.warmup_ratio, space.decay)
+    for schedule in space.grid:
+        params = hull.params_of(schedule, total_steps=100)
+        assert params is not None
+        assert hull.schedule(params) == schedule

@@ -1,6 +1,7 @@
 """The answer of a horizon: of the schedules that were trained again, the best one, or a plainer one that ties with it.
 
-The best of many trials on one seed is lucky, so what is trained again is judged by its fresh seeds alone:
+The best of many trials on one seed is lucky, so what is trained again is judged by its fresh seeds alone; where nothing
+is, and the search itself has several seeds of each schedule, by all of them:
 
 - A schedule that diverged on fewer of them comes before one that diverged on more, whatever their means.
 - Those that diverged least are compared by their means in the two-way layout of `autowarm.analysis.two_way`.
@@ -21,7 +22,7 @@ from dataclasses import dataclass, replace
 
 from autowarm.analysis.best import Horizon, check_one_metric, has_value, ranked, target_horizon
 from autowarm.analysis.candidates import alike
-from autowarm.analysis.confirmed import Candidate, confirmed
+from autowarm.analysis.confirmed import Candidate, confirmed, repeated
 from autowarm.analysis.two_way import TwoWay, two_way
 from autowarm.record import Mode, TrialRecord
 from autowarm.words import number
@@ -38,6 +39,7 @@ class Answer:
         horizon: (total_steps, dataset_size).
         record: of the answer, in the search; one that repeats it where it was not searched at this horizon.
         candidates: what was trained again, the answer first, then from the best to the worst; empty where nothing was.
+        fresh: whether that was on seeds that the search has not seen; else the search itself had several.
         best: the candidate of the best mean, which the answer ties with.
         tied: the candidates within noise of `best`, it and the answer included; from the best to the worst.
         standard_error: the largest of those of the differences in the tie; NaN where nothing is known of the noise, or
@@ -51,6 +53,7 @@ class Answer:
     horizon: Horizon
     record: TrialRecord
     candidates: tuple[Candidate, ...] = ()
+    fresh: bool = True
     best: Candidate | None = None
     tied: tuple[Candidate, ...] = ()
     standard_error: float = math.nan
@@ -72,7 +75,7 @@ class Answer:
     @property
     def confirmed_seeds(self) -> tuple[int, ...]:
         """The fresh seeds on which the answer ended well."""
-        return tuple(self.chosen.values) if self.chosen is not None else ()
+        return tuple(self.chosen.values) if self.chosen is not None and self.fresh else ()
 
     def sentences(self) -> list[str]:
         """Say how the answer was chosen, and how lucky it was when found; nothing where nothing was trained again."""
@@ -111,7 +114,7 @@ class Answer:
 
     def _winner_of_the_search(self) -> list[str]:
         leader, chosen = self.leader, self.chosen
-        if leader is None or chosen is None or leader is chosen.record:
+        if leader is None or chosen is None or leader is chosen.record or not self.fresh:
             return []
         value = f"{leader.monitor} {number(leader.value, 5)}"
         again = next((c for c in self.candidates if c.record is leader), None)
@@ -127,8 +130,9 @@ class Answer:
 
     def _diverged(self) -> list[str]:
         least = self.chosen.lost if self.chosen is not None else 0
+        seeds = "fresh seeds" if self.fresh else "seeds"
         return [
-            f"{c.words} diverged on {c.lost} of {len(c.runs)} fresh seeds, which counts before its mean."
+            f"{c.words} diverged on {c.lost} of {len(c.runs)} {seeds}, which counts before its mean."
             for c in self.candidates
             if c.lost > least
         ]
@@ -165,6 +169,9 @@ def answer_of(records: Iterable[TrialRecord], horizon: Horizon | None = None) ->
     here = [r for r in records if r.horizon == horizon]
     order = ranked(here, horizon)
     found = confirmed(here, order)
+    fresh = bool(found)
+    if not fresh:
+        found = repeated(order, here)
     # the lower levels of a ladder tell, too
     constant = _constant([r for r in records if r.target == horizon and r.role in ("search", "confirm")])
     if not found:
@@ -172,7 +179,7 @@ def answer_of(records: Iterable[TrialRecord], horizon: Horizon | None = None) ->
             return None
         return Answer(horizon=horizon, record=order[0], leader=order[0], place=1, constant=constant)
     check_one_metric([*order, *(run for c in found for run in c.runs)])
-    return replace(_chosen(found, order, horizon), constant=constant)
+    return replace(_chosen(found, order, horizon), constant=constant, fresh=fresh)
 
 
 def _chosen(found: Sequence[Candidate], order: Sequence[TrialRecord], horizon: Horizon) -> Answer:

@@ -116,7 +116,7 @@ def comparisons(
     """Compare what was tuned with the `baseline` records, horizon by horizon, the largest first.
 
     Each schedule that `confirm` records repeat is compared, the answer first, then from the best to the worst; but
-    not today's with itself. Without any, the best `search` record stands in (`selected`).
+    not today's with itself. Without any, the best of the search stands in (`selected`), with all its seeds.
 
     Args:
         records: of one study.
@@ -138,7 +138,9 @@ def comparisons(
         today = [c.record.schedule for c in candidates if c.is_today]
         confirmed = [g for g in by_schedule([r for r in here if r.role == "confirm"]) if g[0].schedule not in today]
         confirmed.sort(key=lambda runs: order.index(runs[0].schedule) if runs[0].schedule in order else len(order))
-        tuned = confirmed or ([[answer.record]] if answer is not None and not candidates else [])
+        tuned: list[list[TrialRecord]] = confirmed
+        if not tuned and answer is not None and not (candidates and answer.fresh):
+            tuned = [list(answer.chosen.runs) if answer.chosen is not None else [answer.record]]
         found += [_compare(a, b, selected=not confirmed) for a in tuned for b in baselines]
     return found
 

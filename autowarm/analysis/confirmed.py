@@ -1,26 +1,30 @@
-"""The schedules of a search that were trained again on fresh seeds, and what became of them."""
+"""The schedules of a search that were trained again on other seeds, and what became of them."""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autowarm.analysis.best import by_schedule, has_value, plainness
 from autowarm.analysis.candidates import candidates, same_lrs
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
 
+# Schedules that are compared where the search itself repeats all of them.
+_BEST_REPEATED = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A schedule that was trained again on fresh seeds.
+    """A schedule that was trained again on other seeds.
 
     Attributes:
         record: of the search; of `runs`, where it was not searched at this horizon, the first that ended well.
-        found: value in the search; None where it was not searched.
-        runs: on fresh seeds, one a seed, the seeds growing; those that FAILED say nothing of it and are left out.
+        found: value in the search; None where it was not searched, and where the search itself is what repeats it.
+        runs: on fresh seeds, or on those of such a search; one a seed, the seeds growing; those that FAILED say
+            nothing of it and are left out.
         is_today: whether it is the schedule that the job has today.
         difference: its mean less that of the answer, over the same seeds; None where the two do not compare.
         half_width: half the 95 % interval of `difference`; infinite where nothing is known of the noise.
@@ -96,6 +100,35 @@ def confirmed(here: Sequence[TrialRecord], order: Sequence[TrialRecord]) -> list
     # what was neither found here nor ended well once says nothing
     found = [c for c in found if c.runs and has_value(c.record)]
     return sorted(found, key=lambda c: places.get(id(c.record), len(order)))
+
+
+def repeated(order: Sequence[TrialRecord], here: Sequence[TrialRecord]) -> list[Candidate]:
+    """Return the best schedules that the search itself trained on several seeds; empty where it did not.
+
+    Those that diverged least come first, then the better mean. Those that had fewer seeds than the others, as a search
+    that is not done has, are left out, and all but the ten best: far from them a training varies more, and the noise
+    of all would be taken for theirs.
+
+    Args:
+        order: search records of one horizon, best first.
+        here: records of the horizon.
+    """
+    places = {id(r): place for place, r in enumerate(order)}
+    groups = by_schedule(r for r in here if r.role == "search" and r.schedule is not None)
+    # the best of each is what it is known by
+    groups = [sorted(group, key=lambda r: places.get(id(r), len(order))) for group in groups]
+    found = [replace(_candidate(group[0], group, is_today=False), found=None) for group in groups]
+    most = max((len(c.runs) for c in found), default=0)
+    if most < 2:
+        return []
+    found = [c for c in found if len(c.runs) == most and c.mean is not None]
+    return sorted(found, key=_fewest_lost_first)[:_BEST_REPEATED]
+
+
+def _fewest_lost_first(candidate: Candidate) -> tuple[int, float]:
+    mean = candidate.mean
+    assert mean is not None  # noqa: S101 - those without are left out
+    return candidate.lost, mean if candidate.record.mode == "min" else -mean
 
 
 def _repeats(records: Sequence[TrialRecord], schedule: Schedule | None, total_steps: int) -> list[TrialRecord]:

@@ -83,6 +83,9 @@ def _of_study(contents: Contents) -> Headline:
 
 def _reached(answer: Answer, trials: int, shorter: int) -> str:
     best, where = answer.record, horizon_words(answer.horizon)
+    if not answer.fresh and answer.chosen is not None and answer.chosen.mean is not None:
+        seeds = len(answer.chosen.values)
+        return f"reached a mean {best.monitor} of {number(answer.chosen.mean, 5)} over {seeds} seeds at {where}."
     if answer.place is None:
         return f"is the best of those trained at {where}."
     place = (
@@ -97,12 +100,13 @@ def _expected(answer: Answer) -> Fact:
     if chosen is None or chosen.mean is None:
         return Fact(label, number(answer.record.value, 5), "seen once, in the search, which flatters")
     n = len(chosen.values)
+    fresh, of_search = ("fresh ", "") if answer.fresh else ("", " of the search")
     if chosen.spread is None:
-        return Fact(label, number(chosen.mean, 5), "on one fresh seed")
+        return Fact(label, number(chosen.mean, 5), f"on one {fresh}seed{of_search}")
     return Fact(
         label,
         f"{number(chosen.mean, 5)} ± {number(chosen.spread, 1)}",
-        f"mean and standard deviation of {n} fresh seeds",
+        f"mean and standard deviation of {n} {fresh}seeds{of_search}",
     )
 
 

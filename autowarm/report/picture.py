@@ -174,7 +174,8 @@ def panel_of(
         kept = search
     baseline = tuple(r for r in here if r.role == "baseline")
     chosen = answer.chosen if answer is not None else None
-    confirmed = f", {number(chosen.mean, 5)} on fresh seeds" if chosen is not None and chosen.mean is not None else ""
+    seeds = "fresh seeds" if answer is None or answer.fresh else "all its seeds"
+    confirmed = f", {number(chosen.mean, 5)} on {seeds}" if chosen is not None and chosen.mean is not None else ""
     return Panel(horizon, tuple(kept), baseline, best, len(search) - len(kept), confirmed)
 
 

@@ -83,23 +83,34 @@ def _horizon(plan: HorizonPlan, settings: StudySettings) -> list[str]:
         data.append(f"{info.batch_size} examples a step")
     if info.steps_per_epoch:
         data.append(f"{info.total_steps / info.steps_per_epoch:.3g} epochs")
-    params = {n: settings.space.params_of(g, total_steps=info.total_steps) for n, g in plan.guesses.items()}
-    inside = [name for name, found in params.items() if found is not None]
-    outside = [name for name, found in params.items() if found is None]
+    if settings.sampler == "grid":
+        first = f"tried: every combination, {counted(len(settings.space.grid), 'schedule')}"
+        first += f" on {settings.seeds} seeds each" if settings.seeds > 1 else ""
+    else:
+        first = f"tried first: {_first(plan, settings)}"
     own = str(plan.today) if plan.today is not None else f"{info.scheduler}, kept as the baseline to beat"
     return [
         f"A trial: {', '.join(data)}, on {info.accelerator}",
         f"  a step takes {info.step_seconds * 1000:.3g} ms, a validation {info.validation_seconds * 1000:.3g} ms; "
         f"a whole run {duration(price.run_seconds)}",
         f"  today's schedule: {own}",
-        f"  tried first: {', '.join(inside) or 'nothing'}"
-        + (f" (outside of the space: {', '.join(outside)})" if outside else ""),
+        f"  {first}",
         *(
             _ladder(plan, plan.ladder, settings)
             if plan.ladder is not None
             else [f"  at most {price.runs} runs, {price.n_jobs} at once: {_price(price.seconds, [plan])}"]
         ),
     ]
+
+
+def _first(plan: HorizonPlan, settings: StudySettings) -> str:
+    """Name the starting guesses."""
+    steps = plan.info.total_steps
+    params = {n: settings.space.params_of(g, total_steps=steps) for n, g in plan.guesses.items()}
+    inside = [name for name, found in params.items() if found is not None]
+    outside = [name for name, found in params.items() if found is None]
+    words = ", ".join(inside) or "nothing"
+    return words + (f" (outside of the space: {', '.join(outside)})" if outside else "")
 
 
 def _ladder(plan: HorizonPlan, ladder: Ladder, settings: StudySettings) -> list[str]:

@@ -14,6 +14,9 @@ from autowarm.analysis.spend import spend
 from autowarm.record import TrialRecord
 from autowarm.report.contents import bounds_of
 
+# Schedules named where the search itself has several seeds of each; the report has more of them.
+_MOST_REPEATED = 3
+
 
 def summary(records: Sequence[TrialRecord], out: Path, bounds: Bounds | None = None) -> str:
     """Return the end of a study in a few lines.
@@ -61,6 +64,8 @@ def summary(records: Sequence[TrialRecord], out: Path, bounds: Bounds | None = N
 def _again(answer: Answer, against: Sequence[Comparison]) -> list[str]:
     """Return what was trained again, a line each: today's schedule, the answer, then the others."""
     ended = [c for c in answer.candidates if c.values]
+    if not answer.fresh:
+        ended = ended[:_MOST_REPEATED]
     if not ended:
         return []
     seeds = sorted({seed for c in ended for seed in c.values})
@@ -70,7 +75,7 @@ def _again(answer: Answer, against: Sequence[Comparison]) -> list[str]:
     for place, c in enumerate(ended):
         name = "today" if c.is_today else "tuned" if place == 0 else "other"
         told.append((name, tuple(c.values.values()), c.words))
-    lines = [f"trained anew on {numbers}, which the search has not seen:"]
+    lines = [f"trained anew on {numbers}, which the search has not seen:" if answer.fresh else f"over {numbers}:"]
     for name, values, words in told:
         shown = ", ".join(f"{value:.4f}" for value in values)
         lines.append(f"  {name}  {answer.record.monitor} {shown}  {words}")

@@ -37,6 +37,8 @@ _INTERRUPTED = "interrupted"
 _AGAIN_OF = "again_of"
 _DEATHS = "deaths"
 _ORPHANED = "orphaned"
+# The seed that a trial is to be trained on, where it is not the study's.
+_SEED = "wanted seed"
 # A proposal that was not trained, since what had diverged before it would make it diverge.
 _PASSED_OVER = "passed over"
 # In a row: a space in which nothing else is left is trained all the same.
@@ -58,12 +60,14 @@ class Proposal:
         number: of the trial in its study.
         schedule: what to train.
         origin: what proposed it: `sampler`, or the name of a starting guess.
+        seed: of the training; None: that of the study.
         deaths: how often its process has died by itself, and `orphaned`, how often with its owner.
     """
 
     number: int
     schedule: Schedule
     origin: str
+    seed: int | None = None
     deaths: int = 0
     orphaned: int = 0
 
@@ -177,6 +181,21 @@ class HorizonStudy:
                 self._search.enqueue_trial(params, user_attrs={"origin": origin}, skip_if_exists=True)
         return outside
 
+    def enqueue_grid(self, grid: Sequence[Schedule], seeds: Sequence[int]) -> None:
+        """Let each schedule be proposed on each seed, seed by seed, those left out that are known already.
+
+        Raises:
+            StudyError: one lies outside of the space.
+        """
+        known = {_wanted(trial) for trial in self._search.get_trials(deepcopy=False)}
+        for seed in seeds:
+            for schedule in grid:
+                params = self.space.params_of(schedule, total_steps=self.total_steps)
+                if params is None:
+                    raise StudyError(f"{schedule} is not of the space of this study")
+                if _key(params, seed) not in known:
+                    self._search.enqueue_trial(params, user_attrs={"origin": "grid", _SEED: seed})
+
     def reap(self) -> int:
         """Put right what processes that are gone have left RUNNING; returns how many trials that were.
 
@@ -255,7 +274,12 @@ class HorizonStudy:
         schedule = self.space.schedule(suggest(trial, self.space))
         known = trial.user_attrs
         return Proposal(
-            trial.number, schedule, known.get("origin", "sampler"), known.get(_DEATHS, 0), known.get(_ORPHANED, 0)
+            trial.number,
+            schedule,
+            known.get("origin", "sampler"),
+            known.get(_SEED),
+            known.get(_DEATHS, 0),
+            known.get(_ORPHANED, 0),
         )
 
     def ask_for(self, schedule: Schedule, origin: str) -> Proposal | None:
@@ -340,7 +364,7 @@ class HorizonStudy:
         others = [t for t in self._search.get_trials(deepcopy=False) if t.number != trial.number]
         # the same: two processes whose turns were lost at once had the same proposed, or it is proposed again already
         if params and not any(
-            t.user_attrs.get(_AGAIN_OF) == trial.number or (t.state != TrialState.FAIL and _params_of(t) == params)
+            t.user_attrs.get(_AGAIN_OF) == trial.number or (t.state != TrialState.FAIL and _wanted(t) == _wanted(trial))
             for t in others
         ):
             told = {
@@ -349,7 +373,10 @@ class HorizonStudy:
                 _DEATHS: known.get(_DEATHS, 0) + died,
                 _ORPHANED: known.get(_ORPHANED, 0) + orphaned,
             }
-            self._search.enqueue_trial(params, user_attrs={k: v for k, v in told.items() if v != 0 or k == _AGAIN_OF})
+            attrs = {k: v for k, v in told.items() if v != 0 or k == _AGAIN_OF}
+            if _SEED in known:
+                attrs[_SEED] = known[_SEED]
+            self._search.enqueue_trial(params, user_attrs=attrs)
         try:
             self._search._storage.set_trial_user_attr(trial._trial_id, _INTERRUPTED, True)  # noqa: SLF001 - a zombie has no Trial
             self._search.tell(trial.number, state=TrialState.FAIL)
@@ -408,6 +435,15 @@ class HorizonStudy:
 def _params_of(trial: FrozenTrial) -> dict[str, Any]:
     """Return what a trial trains; of a starting guess also what it was killed too early to be asked for."""
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
+def _wanted(trial: FrozenTrial) -> tuple[frozenset[tuple[str, Any]], int | None]:
+    """Return what a trial trains and on which seed: another one that does the same is the same again."""
+    return _key(_params_of(trial), trial.user_attrs.get(_SEED))
+
+
+def _key(params: Mapping[str, Any], seed: int | None) -> tuple[frozenset[tuple[str, Any]], int | None]:
+    return frozenset(params.items()), seed
 
 
 def known_range(storage: Storage, identity: Mapping[str, str]) -> tuple[float, float] | None:

@@ -291,3 +291,49 @@ def test_different_metrics_are_not_compared(make_record: MakeRecord) -> None:
     records[1:] = [make_record(role="confirm", seed=1, lr=0.3, monitor="val_acc", mode="max")]
     with pytest.raises(RecordError, match="watch different metrics"):
         answer_of(records)
+
+
+def grid_of(make_record: MakeRecord, values: Mapping[Key, Sequence[float | None]], **fields: Any) -> list[TrialRecord]:
+    """Return search records of several seeds of each schedule: None diverged."""
+    return [
+        make_record(
+            trial=100 * seed + i,
+            seed=seed,
+            lr=lr,
+            warmup_ratio=warmup,
+            **{**fields, **({"outcome": "DIVERGED", "value": None} if value is None else {"value": value})},
+        )
+        for i, ((lr, warmup), of_seeds) in enumerate(values.items())
+        for seed, value in enumerate(of_seeds)
+    ]
+
+
+def test_where_the_search_has_several_seeds_their_mean_decides(make_record: MakeRecord) -> None:
+    values = {A: [0.5, 1.2, 1.3], B: [0.9, 0.9, 0.91], C: [1.1, 1.1, 1.12]}
+    answer = answered(grid_of(make_record, values))
+    assert peak(answer) == 0.2, "the luckiest run is another one's"
+    assert (answer.fresh, answer.confirmed_seeds) == (False, ())
+    assert [c.found for c in answer.candidates] == [None] * 3
+    assert answer.chosen is not None
+    assert answer.chosen.mean == pytest.approx(0.90333, abs=1e-5)
+    assert "trained again" not in " ".join(answer.sentences())
+
+
+def test_of_several_seeds_a_schedule_that_diverges_comes_last(make_record: MakeRecord) -> None:
+    answer = answered(grid_of(make_record, {A: [0.5, None, 0.5], B: [0.9, 0.9, 0.91]}))
+    assert peak(answer) == 0.2
+    assert "diverged on 1 of 3 seeds" in " ".join(answer.sentences())
+
+
+def test_what_has_fewer_seeds_than_the_others_is_not_compared_yet(make_record: MakeRecord) -> None:
+    answer = answered(grid_of(make_record, {A: [0.5], B: [0.9, 0.9], C: [1.1, 1.12]}))
+    assert [c.record.schedule.initial_lr for c in answer.candidates if c.record.schedule] == [0.2, 0.1]
+
+
+def test_far_from_the_best_a_training_varies_more_which_makes_no_tie(make_record: MakeRecord) -> None:
+    near = {(0.2, 0.1): [0.9, 0.9, 0.91], (0.1, 0.0): [0.95, 0.95, 0.961]}
+    middle: dict[Key, Sequence[float | None]] = {(0.3, i / 100): [1.0 + i / 100] * 3 for i in range(10)}
+    far: dict[Key, Sequence[float | None]] = {(1.0, i / 100): [2.0, 4.0 + i, 9.0] for i in range(10)}
+    answer = answered(grid_of(make_record, {**near, **middle, **far}))
+    assert peak(answer) == 0.2, "the plainer one ties with it only in the noise of the worst"
+    assert len(answer.candidates) == 10

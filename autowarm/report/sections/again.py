@@ -20,6 +20,8 @@ from autowarm.words import number, signed
 def trained_again(contents: Contents) -> Section | None:
     """Return a table of the candidates of each horizon, the answer first, and how it was chosen among them.
 
+    Without fresh seeds, of those that the search itself trained on several.
+
     Differences are to the answer, over the same seeds; their intervals are of the noise of all candidates together.
     """
     blocks: list[Block] = []
@@ -38,7 +40,10 @@ def trained_again(contents: Contents) -> Section | None:
         # that of the target is said at the top of the report
         if answer is not None and candidates and horizon != contents.target and answer.sentences():
             blocks.append(Text(" ".join(answer.sentences())))
-    return Section("Trained again on fresh seeds", tuple(blocks)) if blocks else None
+    if not blocks:
+        return None
+    fresh = any(r.role in ("confirm", "baseline") for r in contents.records)
+    return Section("Trained again on fresh seeds" if fresh else "The best over their seeds", tuple(blocks))
 
 
 def compared(contents: Contents) -> Section | None:
@@ -69,6 +74,7 @@ def compared(contents: Contents) -> Section | None:
 
 def _repeated_horizons(contents: Contents) -> list[Horizon]:
     found = {r.target for r in contents.records if r.role in ("confirm", "baseline")}
+    found |= {horizon for horizon, answer in contents.answers.items() if answer is not None and answer.candidates}
     return sorted(found, key=horizon_order, reverse=True)
 
 
