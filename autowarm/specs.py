@@ -165,6 +165,17 @@ class TrunkResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Branching:
+    """Whether the trials of a job can share a trunk.
+
+    Attributes:
+        refused: why not; None where they can.
+    """
+
+    refused: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class JobInfo:
     """What a few steps of a job told about it.
 
@@ -261,6 +272,22 @@ class TrunkSpec:
     def carrier(self) -> int:
         """Number of the trial whose training the trunk is."""
         return carrier_of(self.branch_steps, [trial.total_steps or 0 for trial in self.trials])
+
+
+# What a process of its own trains.
+Spec: TypeAlias = TrainingSpec | TrunkSpec
+
+
+def training_of(spec: Spec) -> TrainingSpec:
+    """Return the training of a spec; of a trunk, that of its carrier, whose place and means are those of all."""
+    return spec.trials[spec.carrier] if isinstance(spec, TrunkSpec) else spec
+
+
+def placed(spec: Spec, **fields: Any) -> Spec:
+    """Return a spec with other fields of `TrainingSpec`, in all its trials, such as the GPUs that it sees."""
+    if isinstance(spec, TrunkSpec):
+        return replace(spec, trials=tuple(replace(trial, **fields) for trial in spec.trials))
+    return replace(spec, **fields)
 
 
 def carrier_of(branch_steps: Sequence[int], total_steps: Sequence[int]) -> int:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
@@ -19,7 +19,7 @@ import cloudpickle
 
 from autowarm.errors import AutowarmError
 from autowarm.gpus import visible
-from autowarm.specs import Link
+from autowarm.specs import Branching, Link, TrialResult, TrunkLink, training_of
 
 # Exit status of a training whose owner has gone.
 ORPHANED = 3
@@ -64,18 +64,45 @@ class PipeLink(Link):
         except OSError:
             end_group()
 
+    def ask(self, kind: str, *payload: Any) -> str | None:
+        """Send a message and wait for the answer; None where the owner has said stop."""
+        self.send(kind, *payload)
+        return self._answers.get()
+
     def progress(self, step: int, loss: float) -> None:
         """Tell where the training is."""
         self.send("progress", step, loss)
 
     def rung(self, step: int, value: float, ema: float | None = None) -> str | None:
         """Report a rung and wait for the verdict: a seeded study must not depend on who is faster."""
-        self.send("rung", step, value, ema)
-        return self._answers.get()
+        return self.ask("rung", step, value, ema)
 
     def stopped(self) -> bool:
         """Tell whether the owner wants the training to end now."""
         return self._stopped.is_set()
+
+
+class PipeTrunkLink(TrunkLink):
+    """Tells the owner of a trunk up the pipe of its process: the same messages, with the trial that they are about."""
+
+    def __init__(self, pipe: PipeLink) -> None:
+        self._pipe = pipe
+
+    def progress(self, trial: int, step: int, loss: float) -> None:
+        """Tell where the training of a trial is."""
+        self._pipe.send("progress", step, loss, trial)
+
+    def rung(self, trial: int, step: int, value: float, ema: float | None = None) -> str | None:
+        """Report a rung of a trial and wait for the verdict."""
+        return self._pipe.ask("rung", step, value, ema, trial)
+
+    def finished(self, trial: int, result: TrialResult) -> None:
+        """Send the result of a trial."""
+        self._pipe.send("finished", trial, result)
+
+    def stopped(self) -> bool:
+        """Tell whether the owner wants the trunk to end now."""
+        return self._pipe.stopped()
 
 
 def end_group() -> NoReturn:
@@ -124,7 +151,7 @@ def main(connection: Connection, payload: bytes, log: str) -> None:
 
     Args:
         connection: the pipe to the owner.
-        payload: ("trial" or "inspect", TrainingSpec), pickled by cloudpickle: a job may be a lambda.
+        payload: (`autowarm.executors.events.Task`, what it takes), pickled by cloudpickle: a job may be a lambda.
         log: file that takes what the training prints.
     """
     # Ctrl-C reaches the whole group of processes; the owner decides what it means
@@ -139,30 +166,43 @@ def main(connection: Connection, payload: bytes, log: str) -> None:
         os._exit(ORPHANED)
     link = PipeLink(connection)
     try:
-        link.send(*perform(payload, link))
+        link.send(*perform(payload, link, PipeTrunkLink(link)))
     finally:
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
 
 
-def perform(payload: bytes, link: Link) -> tuple[Any, ...]:
+def perform(payload: bytes, link: Link, trunk_link: TrunkLink | None = None) -> tuple[Any, ...]:
     """Run one task and return the message that says how it ended.
+
+    Args:
+        payload: as for `main`.
+        link: who is told of a trial.
+        trunk_link: who is told of a trunk.
 
     Returns:
         ("done", result); ("processes", n) where the job needs n of them; or ("error", line, traceback or None, whether
         memory ran out).
     """
     # here, in the child: the owner's process stays light
+    from autowarm.branch_check import check_branching
     from autowarm.inspection import inspect_job
     from autowarm.memory import is_out_of_memory, out_of_memory_reason
     from autowarm.trial import SeveralProcesses, run_trial
+    from autowarm.trunk import run_trunk
 
     parts = 1
     try:
         task, spec = cloudpickle.loads(payload)
-        parts = spec.split_batches
-        return "done", inspect_job(spec) if task == "inspect" else run_trial(spec, link)
+        parts = training_of(spec).split_batches
+        run: dict[str, Callable[[], Any]] = {
+            "trial": lambda: run_trial(spec, link),
+            "trunk": lambda: run_trunk(spec, trunk_link),
+            "inspect": lambda: inspect_job(spec),
+            "branching": lambda: Branching(refused=check_branching(spec)),
+        }
+        return "done", run[task]()
     except SeveralProcesses as e:
         return "processes", e.count
     except AutowarmError as e:

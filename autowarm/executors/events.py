@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import cloudpickle
 
 from autowarm.errors import JobError, OutOfMemoryError
-from autowarm.specs import JobInfo, TrainingSpec, TrialResult
+from autowarm.specs import Branching, JobInfo, Spec, TrainingSpec, TrialResult, TrunkResult, training_of
 
-Task: TypeAlias = Literal["trial", "inspect"]
+# a training; trials that share their first steps; a look at a job; whether its trials can share steps
+Task: TypeAlias = Literal["trial", "trunk", "inspect", "branching"]
+Result: TypeAlias = TrialResult | TrunkResult | JobInfo | Branching
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A training is at `step`, with training loss `loss`."""
+    """A training is at `step`, with training loss `loss`; `trial` is its number where the task is a trunk."""
 
     key: int
     step: int
     loss: float
+    trial: int = 0
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,16 @@ class Rung:
     step: int
     value: float
     ema: float | None = None
+    trial: int = 0
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial of a trunk has its result, while the task goes on with the others."""
+
+    key: int
+    trial: int
+    result: TrialResult
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,7 @@ class Done:
     """
 
     key: int
-    result: TrialResult | JobInfo | None
+    result: Result | None
     error: str | None = None
     detail: str | None = None
     processes: int = 1
@@ -51,7 +64,7 @@ class Done:
     out_of_memory: bool = False
 
 
-Event: TypeAlias = Progress | Rung | Done
+Event: TypeAlias = Progress | Rung | Finished | Done
 
 
 class Executor(Protocol):
@@ -70,8 +83,8 @@ class Executor(Protocol):
     def at_once(self, info: JobInfo) -> int:
         """Return how many trials of a job there is room for, at least 1."""
 
-    def start(self, task: Task, spec: TrainingSpec) -> int:
-        """Start a task and return its key.
+    def start(self, task: Task, spec: Spec) -> int:
+        """Start a task and return its key; a `TrunkSpec` goes with "trunk", a `TrainingSpec` with the others.
 
         Raises:
             JobError: the job cannot be sent to a process of its own.
@@ -98,7 +111,7 @@ class Executor(Protocol):
         """
 
 
-def pickled(task: Task, spec: TrainingSpec) -> bytes:
+def pickled(task: Task, spec: Spec) -> bytes:
     """Pack a task for `autowarm.executors.child`.
 
     Raises:
@@ -108,7 +121,7 @@ def pickled(task: Task, spec: TrainingSpec) -> bytes:
         return bytes(cloudpickle.dumps((task, spec)))
     except Exception as e:  # noqa: BLE001 - pickle raises many kinds
         raise JobError(
-            f"the job {spec.job} cannot be sent to a process of its own ({e}): "
+            f"the job {training_of(spec).job} cannot be sent to a process of its own ({e}): "
             "build models and data inside the factory, not around it"
         ) from None
 
@@ -120,6 +133,8 @@ def event_of(key: int, message: tuple[Any, ...]) -> Event:
         return Progress(key, *payload)
     if kind == "rung":
         return Rung(key, *payload)
+    if kind == "finished":
+        return Finished(key, *payload)
     if kind == "done":
         (result,) = payload
         return Done(key, result, out_of_memory=isinstance(result, TrialResult) and result.out_of_memory)
@@ -146,3 +161,26 @@ def look(executor: Executor, spec: TrainingSpec) -> JobInfo:
                     return event.result
                 detail = f"\n\n{event.detail.rstrip()}" if event.detail else ""
                 raise (OutOfMemoryError if event.out_of_memory else JobError)(f"{event.error}{detail}")
+
+
+def why_not_branching(executor: Executor, spec: TrainingSpec, *, stopping: Callable[[], bool]) -> str | None:
+    """Return why the trials of a job cannot share a trunk, None where they can: a few steps in a process of its own.
+
+    Args:
+        executor: where.
+        spec: of any of the trials.
+        stopping: tells whether to end it.
+
+    Raises:
+        InterruptedError: it was ended.
+        JobError: the job cannot be sent to a process of its own.
+    """
+    key = executor.start("branching", spec)
+    while not stopping():
+        for event in executor.events(timeout=0.2):
+            if isinstance(event, Done) and event.key == key:
+                if isinstance(event.result, Branching):
+                    return event.result.refused
+                return event.error or f"the job trains in {event.processes} processes"
+    executor.kill(key)
+    raise InterruptedError

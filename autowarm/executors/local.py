@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -16,7 +16,7 @@ from autowarm.executors import preload
 from autowarm.executors.events import Done, Event, Task, event_of, look, pickled
 from autowarm.executors.processes import Process, Processes, end, kill, last_words, remove_files
 from autowarm.gpus import GpuSlots, checked_gpus_per_trial, gpus_seen
-from autowarm.specs import JobInfo, JobSpec, TrainingSpec
+from autowarm.specs import JobInfo, JobSpec, Spec, TrainingSpec, placed, training_of
 
 
 def cores() -> int:
@@ -118,16 +118,17 @@ class LocalExecutor:
             return self._slots.trials_at_once
         return max(1, cores() // info.processes) if info.accelerator == "cpu" else 1
 
-    def start(self, task: Task, spec: TrainingSpec) -> int:
+    def start(self, task: Task, spec: Spec) -> int:
         """Start a task and return its key."""
         key, self._next_key = self._next_key, self._next_key + 1
         log = Path(self._folder.name) / f"{key}.log"
         # where more trials are asked for than there is room for, the others see all GPUs
-        gpus = self._slots.acquire() if self._slots is not None and task == "trial" else None
+        gpus = self._slots.acquire() if self._slots is not None and task in ("trial", "trunk") else None
         if self._slots is not None and gpus is not None:
-            spec = replace(spec, devices=gpus, gpu_memory_share=self._slots.memory_share)
+            spec = placed(spec, devices=gpus, gpu_memory_share=self._slots.memory_share)
+        one = training_of(spec)
         process, connection = self._processes.start(
-            pickled(task, spec), log, processes=spec.processes, threads=spec.threads, devices=spec.devices
+            pickled(task, spec), log, processes=one.processes, threads=one.threads, devices=one.devices
         )
         self._running[key] = _Running(process, connection, log, gpus)
         return key

@@ -30,6 +30,8 @@ _PR_SET_PDEATHSIG = 1
 # Lightning and torch import these at the first fit; found by comparing sys.modules around one.
 ALWAYS = (
     "autowarm.inspection",
+    "autowarm.trunk",
+    "autowarm.branch_check",
     "autowarm.executors.child",
     "lightning.pytorch.cli",
     "torch._dynamo",

@@ -31,7 +31,7 @@ from autowarm.executors.events import Done, Event, Task, event_of, look, pickled
 from autowarm.executors.local import cores
 from autowarm.executors.relay import Surroundings, relay
 from autowarm.executors.wire import listen, welcome
-from autowarm.specs import JobInfo, JobSpec, TrainingSpec
+from autowarm.specs import JobInfo, JobSpec, Spec, TrainingSpec, placed, training_of
 
 # How long a task waits for a node that is large enough, where the cluster has none; one may be starting.
 PATIENCE_SECONDS = 60.0
@@ -77,7 +77,7 @@ def threads_each(nodes: Sequence[Node], trials: int, *, processes: int, gpus: fl
 @dataclass
 class _Running:
     task: Task
-    spec: TrainingSpec
+    spec: Spec
     # its name for its node and for Ray's threads: another one where it is put in the queue anew
     ticket: int
     ref: Any
@@ -170,21 +170,22 @@ class RayExecutor:
         nodes = self._nodes()
         return max(1, room(nodes, info.processes, self._gpus(nodes, info.processes)))
 
-    def start(self, task: Task, spec: TrainingSpec) -> int:
+    def start(self, task: Task, spec: Spec) -> int:
         """Start a task and return its key; the cluster, not the spec, says how many threads it has."""
         key, self._next_key = self._next_key, self._next_key + 1
         self._running[key] = self._submitted(task, spec, self._nodes())
         return key
 
-    def _submitted(self, task: Task, spec: TrainingSpec, nodes: Sequence[Node]) -> _Running:
-        cpus, gpus = needs = self._needs(spec, nodes)
-        threads = int(cpus) // spec.processes
-        payload = pickled(task, replace(spec, threads=threads, job=_portable(spec.job)))
+    def _submitted(self, task: Task, spec: Spec, nodes: Sequence[Node]) -> _Running:
+        one = training_of(spec)
+        cpus, gpus = needs = self._needs(one, nodes)
+        threads = int(cpus) // one.processes
+        payload = pickled(task, placed(spec, threads=threads, job=_portable(one.job)))
         ticket, self._next_ticket = self._next_ticket, self._next_ticket + 1
         # retries are the study's: it has a trial to run again, with its seed
         options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": 0, "name": f"autowarm {task}"}
         ref = self._relay.options(**options).remote(
-            self._server.getsockname()[:2], self._authkey, ticket, payload, self._surroundings(spec.processes, threads)
+            self._server.getsockname()[:2], self._authkey, ticket, payload, self._surroundings(one.processes, threads)
         )
         ref.future().add_done_callback(partial(self._hear_end, ticket))
         return _Running(task, spec, ticket, ref, needs, time.monotonic())
@@ -344,7 +345,7 @@ class RayExecutor:
             running = self._running[key]
             if room(nodes, *running.needs):
                 running.since = now
-            elif room(nodes, *(needs := self._needs(running.spec, nodes))):
+            elif room(nodes, *(needs := self._needs(training_of(running.spec), nodes))):
                 # a node has gone, and what is left are smaller ones
                 self.kill(key)
                 self._running[key] = self._submitted(running.task, running.spec, nodes)

@@ -109,5 +109,5 @@ def _pass_on(up: Connection, down: Connection, process: Process, log: Path) -> t
             except OSError:
                 kill(process)
                 return None
-            if message[0] not in ("progress", "rung"):
+            if message[0] not in ("progress", "rung", "finished"):
                 return None
