@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from autowarm.analysis.best import has_value
-from autowarm.loop import HorizonLoop
+from autowarm.lane import Lane
 from autowarm.planning.climb import around, carried, climb, first_new
 from autowarm.planning.decay_priors import reference_decay
 from autowarm.planning.horizon_plan import HorizonPlan
@@ -31,7 +31,7 @@ class LevelSearch:
 
     Attributes:
         plan: of the horizon that the ladder leads to.
-        loop: runs the trials of this level, and has their records.
+        lane: of this level: its study, and the records of its trials.
         space: the schedules to search.
         below: search trials of the level below; none on the lowest one.
         bad: what diverged on the levels below.
@@ -39,7 +39,7 @@ class LevelSearch:
     """
 
     plan: HorizonPlan
-    loop: HorizonLoop
+    lane: Lane
     space: SearchSpace
     below: Sequence[TrialRecord]
     bad: Sequence[Diverged]
@@ -47,10 +47,10 @@ class LevelSearch:
 
     def propose(self) -> Proposal | None:
         """Return the next trial, or None where everything there is has been tried."""
-        study = self.loop.study
+        study = self.lane.study
         if study.waiting:
             return study.ask()
-        tried, steps = self.loop.tried, self.loop.info.total_steps
+        tried, steps = self.lane.tried, self.lane.info.total_steps
         while (found := first_new(self._first(), tried, total_steps=steps)) is not None:
             name, schedule = found
             proposal = study.ask_for(schedule, name)
@@ -62,22 +62,22 @@ class LevelSearch:
 
     def _first(self) -> Iterator[tuple[str, Schedule]]:
         """Yield what is tried before the sampler has its say, as far as it is known yet."""
-        whole, steps, space = self.plan.info.total_steps, self.loop.info.total_steps, self.space
+        whole, steps, space = self.plan.info.total_steps, self.lane.info.total_steps, self.space
         if any(has_value(r) for r in self.below):
             below, last = self.below[0].total_steps, steps == whole
-            yield from climb(self.below, self.loop.searched, from_steps=below, to_steps=steps, space=space, last=last)
+            yield from climb(self.below, self.lane.searched, from_steps=below, to_steps=steps, space=space, last=last)
             return
         today = self.plan.guesses.get("today")
         if today is not None:
             yield "today", carried(today, from_steps=whole, to_steps=steps, space=space)
-        bad = [*self.bad, *diverged(self.loop.searched)]
+        bad = [*self.bad, *diverged(self.lane.searched)]
         for schedule in spread(space, decay=reference_decay(space.decays)):
             if bound_to_diverge(schedule, steps, bad) is None:
                 yield "spread", schedule
 
     def _sampled(self) -> Schedule | None:
         """Return a schedule that the sampler proposes near the best: below the target, with one decay alone."""
-        here, steps, settings = self.loop.searched, self.loop.info.total_steps, self.loop.settings
+        here, steps, settings = self.lane.searched, self.lane.info.total_steps, self.lane.settings
         space = self.space
         if steps < self.plan.info.total_steps:
             space = space.only(reference_decay(space.decays))
@@ -88,7 +88,7 @@ class LevelSearch:
         enough = sum(has_value(r) for r in here) >= _ENOUGH
         space = around(here, space)
         bad = [*self.bad, *diverged(here)]
-        tried, last = self.loop.tried, None
+        tried, last = self.lane.tried, None
         for attempt in range(_ATTEMPTS):
             number = len(tried) * _ATTEMPTS + attempt
             params = proposed(space, known if enough else [], self.sampler, seed=settings.seed, trial=number)

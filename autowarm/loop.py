@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from autowarm.errors import StudyError
-from autowarm.events import EventLog
-from autowarm.executors.events import Done, Event, Executor, Progress, Rung
+from autowarm.executors.events import Done, Event, Executor, Finished, Progress
 from autowarm.interrupts import Interrupts
+from autowarm.lane import Lane, Task
 from autowarm.planning.known_divergence import diverged
 from autowarm.planning.smaller_parts import next_split
-from autowarm.progress import Display, Run
-from autowarm.pruning import PhasePruner, Pruning, ema_rungs_of, rungs_of
-from autowarm.record import Role, TrialRecord
-from autowarm.schedule import Schedule
-from autowarm.settings import StudySettings
-from autowarm.specs import JobInfo, TrainingSpec, TrialResult
+from autowarm.progress import Run
+from autowarm.record import TrialRecord
+from autowarm.sharing import Group, Sharing, group_of_waiting, trunk_of
+from autowarm.specs import TrainingSpec, TrialResult, TrunkResult
 from autowarm.study.checks import Check
-from autowarm.study.horizon import HorizonStudy, Proposal
+from autowarm.study.horizon import Proposal
 from autowarm.study.lease import BEAT_SECONDS
 from autowarm.study.mutex import TurnLostError
-from autowarm.unsaved import Unsaved
-from autowarm.words import duration
+from autowarm.words import counted, duration
 
 # How long trials may take to end after a first Ctrl-C, or when their time is over.
 _GRACE_SECONDS = 10.0
@@ -40,43 +34,45 @@ _TICK_SECONDS = 0.2
 _SAME_ERRORS = 3
 
 
-@dataclass(frozen=True)
-class Task:
-    """A training to run.
+@dataclass
+class _Trial:
+    """A trial that runs.
 
     Attributes:
-        trial: its number in its study.
-        role: why it runs.
-        schedule: what it follows; None: the job's own scheduler.
-        label: the schedule in words.
-        seed: of the training.
-        known: the schedule to put on the record where the job's own scheduler is one.
-        deaths: how often its process has died by itself, and `orphaned`, how often with its owner.
+        lane: its horizon, and `task`, what is trained.
+        spec: how.
+        step: where it is.
+        shared: steps of it that others of its trunk need, too.
     """
 
-    trial: int
-    role: Role
-    schedule: Schedule | None
-    label: str
-    seed: int
-    known: Schedule | None = None
-    deaths: int = 0
-    orphaned: int = 0
-
-    @property
-    def check(self) -> Check:
-        """What the study knows of it, if it is no search trial."""
-        return Check(self.role, self.seed, self.schedule or self.known)
+    lane: Lane
+    task: Task
+    spec: TrainingSpec
+    step: int = 0
+    shared: int = 0
 
 
 @dataclass
 class _Running:
-    task: Task
-    spec: TrainingSpec
+    """A task of the executor.
+
+    Attributes:
+        trials: that have no result yet, by their number in the trunk; 0 where it is none.
+        trunk: whether it is one.
+        began: when, and `late`, since when it has been told to end, its time being over.
+        timeout: seconds that it may take.
+    """
+
+    trials: dict[int, _Trial]
+    trunk: bool
     began: float
-    step: int = 0
-    # since when it has been told to end, its time being over
+    timeout: float | None
     late: float | None = None
+
+    @property
+    def one(self) -> _Trial:
+        """The trial, where there is no trunk."""
+        return self.trials[0]
 
 
 @dataclass
@@ -84,77 +80,36 @@ class HorizonLoop:
     """Runs the trials of one horizon.
 
     Attributes:
-        settings: of the study.
-        info: what a look at the job told, at this horizon.
-        study: proposals and records.
+        lane: that horizon.
         executor: where trials run.
-        display: what a person sees.
         interrupts: Ctrl-C, counted.
-        n_jobs: trials at once, and `threads`, CPU threads of each of their processes.
-        dataset_size: what the study asks for; None: all.
-        versions: of the libraries, for the records.
-        target_steps: of a level of a ladder, the total_steps that it is climbed to; None: this horizon is the target.
-        pruning: how readily trials are stopped.
-        n_rungs: validations of a trial.
-        timeout: seconds that a trial may take; None: as long as it likes.
-        checkpoints: folder that trials keep themselves in; None: what is interrupted starts anew.
-        split_batches: parts that batches are cut into, as whole ones do not fit into memory.
-        events: where what happens is written down, and `unsaved`, records that the database does not take.
-        records: of this horizon, as they come, those of other processes too; those of earlier runs first.
+        n_jobs: trials at once.
+        sharing: whether trials that wait are trained as trunks.
+        beside: other horizons whose waiting trials may branch from trunks of this one, each with what tells whether it
+            starts one more, as in `search`.
     """
 
-    settings: StudySettings
-    info: JobInfo
-    study: HorizonStudy
+    lane: Lane
     executor: Executor
-    display: Display
     interrupts: Interrupts
     n_jobs: int
-    threads: int
-    dataset_size: int | None
-    versions: Mapping[str, str]
-    target_steps: int | None = None
-    pruning: Pruning = "off"
-    n_rungs: int = 20
-    timeout: float | None = None
-    checkpoints: Path | None = None
-    split_batches: int = 1
-    events: EventLog = field(default_factory=EventLog)
-    unsaved: Unsaved = field(default_factory=Unsaved)
-    records: list[TrialRecord] = field(default_factory=list)
+    sharing: Sharing = field(default_factory=Sharing)
+    beside: Sequence[tuple[Lane, Callable[[int], bool]]] = ()
     _running: dict[int, _Running] = field(default_factory=dict)
-    _known: set[tuple[bool, int]] = field(default_factory=set)
-    _check_deaths: Counter[str] = field(default_factory=Counter)
     _beaten: float = 0.0
     # when to look for something to train again
     _look_at: float = 0.0
     _early_errors: list[str] | None = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Let the pruner know the trials that earlier runs of the study have finished."""
-        self._rungs = rungs_of(self.info.total_steps, self.n_rungs)
-        self._ema_rungs = ema_rungs_of(self.info.total_steps, self.n_rungs) if self.pruning != "off" else ()
-        self._pruner = PhasePruner(
-            self.pruning, self.settings.mode, audit=self.settings.prune_audit, seed=self.settings.seed
-        )
-        self._hear(self.study.records())
+        """Note what is known."""
+        self.settings, self.study, self.display = self.lane.settings, self.lane.study, self.lane.display
+        self._note(self.lane.records)
 
-    def _hear(self, records: Sequence[TrialRecord]) -> list[TrialRecord]:
-        """Take in those of the records that are new, and return them."""
-        new = [record for record in records if _number(record) not in self._known]
-        for record in new:
-            self._add(record)
-            if record.outcome != "FAILED":
-                self._early_errors = None
-            ema = dict(record.ema_rungs)
-            here = record.role == "search" and record.total_steps == self.info.total_steps
-            for step, value in record.rungs if here else ():
-                self._judge(record.trial, record.schedule, step, value, ema.get(step))
-        return new
-
-    def _add(self, record: TrialRecord) -> None:
-        self._known.add(_number(record))
-        self.records.append(record)
+    def _note(self, records: Sequence[TrialRecord]) -> None:
+        """Take note of what others, and earlier runs, have trained."""
+        if any(record.outcome != "FAILED" for record in records):
+            self._early_errors = None
 
     def search(self, more: Callable[[int], bool], propose: Callable[[], Proposal | None] | None = None) -> None:
         """Run search trials.
@@ -169,37 +124,18 @@ class HorizonLoop:
         """
         ask = propose if propose is not None else self._ask
 
-        def next_task() -> Task | None:
+        def next_group() -> Group:
+            if self.sharing.on:
+                group = group_of_waiting([(self.lane, more), *self.beside], self.sharing, n_jobs=self.n_jobs)
+                if group:
+                    return group
             proposal = ask() if more(self.study.running) else None
-            if proposal is None:
-                return None
-            return Task(
-                proposal.number,
-                "search",
-                proposal.schedule,
-                str(proposal.schedule),
-                proposal.seed if proposal.seed is not None else self.settings.seed,
-                deaths=proposal.deaths,
-                orphaned=proposal.orphaned,
-            )
+            return [(self.lane, self.lane.task_of(proposal))] if proposal is not None else []
 
-        self._drive(next_task)
+        self._drive(next_group)
 
     def _ask(self) -> Proposal:
-        return self.study.ask(diverged(self.records))
-
-    @property
-    def searched(self) -> list[TrialRecord]:
-        """The records of search trials."""
-        return [r for r in self.records if r.role == "search"]
-
-    @property
-    def tried(self) -> list[Schedule]:
-        """The schedules of search trials that have ended or run, whoever trains them."""
-        schedules = [r.schedule for r in self.searched]
-        schedules += [run.task.schedule for run in self._running.values() if run.task.role == "search"]
-        schedules += self.study.schedules_of_others()
-        return [schedule for schedule in schedules if schedule is not None]
+        return self.study.ask(diverged(self.lane.records))
 
     def check(self, tasks: Sequence[Task]) -> None:
         """Run trainings that the sampler is not told, as far as no other process runs them.
@@ -210,33 +146,30 @@ class HorizonLoop:
         Raises:
             KeyboardInterrupt: after a Ctrl-C; everything told so far is kept.
         """
-        left = list(tasks)
+        left, records = list(tasks), self.lane.records
         # what had failed before is tried again, once
-        before = {r.trial for r in self.records if r.role != "search" and r.outcome == "FAILED"}
+        before = {r.trial for r in records if r.role != "search" and r.outcome == "FAILED"}
 
-        def next_task() -> Task | None:
-            done = {
-                Check.of(r).key
-                for r in self.records
-                if r.role != "search" and (r.outcome != "FAILED" or r.trial not in before)
-            }
+        def next_group() -> Group:
+            checks = [r for r in records if r.role != "search"]
+            done = {Check.of(r).key for r in checks if r.outcome != "FAILED" or r.trial not in before}
             # what others run may be left by them, so it stays in the list
             left[:] = [task for task in left if task.check.key not in done]
             running = self.study.checks.claimed()
             task = next((task for task in left if task.check.key not in running), None)
             if task is None:
-                return None
-            deaths = self._check_deaths[task.check.key]
-            return replace(task, trial=self.study.checks.claim(task.check), deaths=deaths)
+                return []
+            deaths = self.lane.check_deaths[task.check.key]
+            return [(self.lane, replace(task, trial=self.study.checks.claim(task.check), deaths=deaths))]
 
-        self._drive(next_task)
+        self._drive(next_group)
 
-    def _drive(self, next_task: Callable[[], Task | None]) -> None:
+    def _drive(self, next_group: Callable[[], Group]) -> None:
         deadline: float | None = None
         while True:
             stopping, over = self._stopping(), False
             if not stopping and len(self._running) < self.n_jobs and time.monotonic() >= self._look_at:
-                over = self._fill(next_task)
+                over = self._fill(next_group)
             if not self._running:
                 if over or self._stopping():
                     break
@@ -255,7 +188,7 @@ class HorizonLoop:
     def _stopping(self) -> bool:
         return self.interrupts.count > 0
 
-    def _fill(self, next_task: Callable[[], Task | None]) -> bool:
+    def _fill(self, next_group: Callable[[], Group]) -> bool:
         """Start what there is to start, in a turn in which no other process decides.
 
         Returns:
@@ -265,8 +198,8 @@ class HorizonLoop:
         try:
             with self.study.exclusive(self._stopping) as turn:
                 self._catch_up()
-                while len(self._running) < self.n_jobs and (task := next_task()) is not None:
-                    self._start(task)
+                while len(self._running) < self.n_jobs and (group := next_group()):
+                    self._start(group)
                 over = not self._running and not self.study.others
                 if set(self._running) == before:
                     # only what ends here, or what others leave, changes that: a turn at each tick would hold them up
@@ -286,8 +219,11 @@ class HorizonLoop:
     def _catch_up(self) -> None:
         """Take in what other processes have done, and what those that died have left."""
         if reaped := self.study.reap():
-            self.events.write("reaped", study=self.settings.name, total_steps=self.info.total_steps, trials=reaped)
-        for record in self._hear(self.study.records()):
+            name, total_steps = self.settings.name, self.lane.info.total_steps
+            self.lane.events.write("reaped", study=name, total_steps=total_steps, trials=reaped)
+        new = self.lane.hear()
+        self._note(new)
+        for record in new:
             self.display.ended(-1, record)
 
     def _beat(self) -> None:
@@ -296,58 +232,47 @@ class HorizonLoop:
         if not self._running or now - self._beaten < BEAT_SECONDS:
             return
         self._beaten = now
-        steps: dict[bool, dict[int, int]] = {True: {}, False: {}}
-        for run in self._running.values():
-            steps[run.task.role == "search"][run.task.trial] = run.step
-        self.study.beat(steps[True], steps[False])
+        running = [trial for run in self._running.values() for trial in run.trials.values()]
+        for study in {id(trial.lane.study): trial.lane.study for trial in running}.values():
+            steps: dict[bool, dict[int, int]] = {True: {}, False: {}}
+            for trial in (t for t in running if t.lane.study is study):
+                steps[trial.task.role == "search"][trial.task.trial] = trial.step
+            study.beat(steps[True], steps[False])
 
-    def _start(self, task: Task) -> None:
-        if task.orphaned >= _MOST_ORPHANED:
-            died = f"its owner has died {task.orphaned} times while it ran: does it end the machine?"
-            self._keep(task, TrialResult(outcome="FAILED", reason=died))
-            return
-        spec = TrainingSpec(
-            job=self.settings.job,
-            monitor=self.settings.monitor,
-            total_steps=self.info.total_steps,
-            dataset_size=self.dataset_size,
-            schedule=task.schedule,
-            seed=task.seed,
-            # a range test is read off its training losses
-            rungs=self._rungs if task.role != "range_test" else self._rungs[-1:],
-            # what nobody is judged by is not validated
-            ema_rungs=self._ema_rungs if task.role == "search" else (),
-            processes=self.info.processes,
-            threads=self.threads,
-            keep_callbacks=self.settings.keep_callbacks,
-            split_batches=self.split_batches,
-            checkpoint=self._checkpoint(task),
-            checkpoint_seconds=self.settings.checkpoint_every,
-        )
-        key = self.executor.start("trial", spec)
-        self._running[key] = _Running(task, spec, time.monotonic())
-        self.display.started(key, Run(task.label, task.role, self.info.total_steps))
-        self._say("started", task)
+    def _start(self, group: Group) -> None:
+        """Start a trial, or several that share their first steps."""
+        left = []
+        for lane, task in group:
+            if task.orphaned >= _MOST_ORPHANED:
+                died = f"its owner has died {task.orphaned} times while it ran: does it end the machine?"
+                self._keep(_Trial(lane, task, lane.spec_of(task)), TrialResult(outcome="FAILED", reason=died))
+            else:
+                left.append((lane, task))
+        if len(left) > 1:
+            self._start_trunk(left)
+        for lane, task in left if len(left) == 1 else ():
+            spec = lane.spec_of(task)
+            key = self.executor.start("trial", spec)
+            self._running[key] = _Running({0: _Trial(lane, task, spec)}, False, time.monotonic(), lane.timeout)
+            self.display.started(key, Run(task.label, task.role, lane.info.total_steps))
+            lane.began(task)
 
-    def _checkpoint(self, task: Task) -> Path | None:
-        """Return the file that a training keeps itself in: whoever trains the same again finds it."""
-        if self.checkpoints is None:
-            return None
-        said = f"{self.settings.name} {self.info.total_steps} {self.dataset_size} {task.check.key}"
-        return self.checkpoints / f"{hashlib.sha256(said.encode()).hexdigest()[:16]}.ckpt"
-
-    def _say(self, event: str, task: Task, **fields: object) -> None:
-        self.events.write(
-            event,
-            study=self.settings.name,
-            total_steps=self.info.total_steps,
-            dataset_size=self.dataset_size,
-            role=task.role,
-            trial=task.trial,
-            seed=task.seed,
-            schedule=task.label,
-            **fields,
-        )
+    def _start_trunk(self, group: Group) -> None:
+        spec = trunk_of(group)
+        trials = {
+            i: _Trial(lane, task, trial, shared=spec.shared(i))
+            for i, ((lane, task), trial) in enumerate(zip(group, spec.trials, strict=True))
+        }
+        # what each of them might take by itself
+        limits = [lane.timeout for lane, _ in group]
+        timeout = sum(limit for limit in limits if limit is not None) if None not in limits else None
+        key = self.executor.start("trunk", spec)
+        self._running[key] = _Running(trials, True, time.monotonic(), timeout)
+        carrier = spec.trials[spec.carrier]
+        label = f"trunk of {counted(len(trials), 'trial')}: {carrier.schedule}"
+        self.display.started(key, Run(label, "search", carrier.total_steps or 0))
+        for trial in trials.values():
+            trial.lane.began(trial.task, trunk=spec.name)
 
     def _stop(self, deadline: float | None) -> float:
         """Ask the trials to end; those that do not in time, or a second Ctrl-C, ends them."""
@@ -365,48 +290,49 @@ class HorizonLoop:
 
     def _end_late(self) -> None:
         """End the trials whose time is over: first they are asked to."""
-        if self.timeout is None:
-            return
         now = time.monotonic()
         for key, run in list(self._running.items()):
-            if run.late is None and now - run.began > self.timeout:
+            if run.timeout is None:
+                continue
+            if run.late is None and now - run.began > run.timeout:
                 run.late = now
                 self.executor.stop(key)
             elif run.late is not None and now - run.late > _GRACE_SECONDS:
                 self._look_at = 0.0
                 self.executor.kill(key)
-                late = self._too_late(TrialResult(outcome=None, steps=run.step))
-                self._keep(self._running.pop(key).task, late, key, run.spec.split_batches)
-
-    def _too_late(self, result: TrialResult) -> TrialResult:
-        assert self.timeout is not None  # noqa: S101 - it is over
-        reason = f"it took longer than {duration(self.timeout)}: see trial_timeout"
-        return replace(result, outcome="FAILED", reason=reason)
+                if run.trunk:
+                    self._leave_alone(key, run, f"a trunk took longer than {duration(run.timeout)}")
+                    continue
+                del self._running[key]
+                self._keep(run.one, _too_late(TrialResult(outcome=None, steps=run.one.step), run), key)
 
     def _handle(self, event: Event) -> None:
         run = self._running.get(event.key)
         if run is None:
             return
+        if isinstance(event, Done):
+            self._look_at = 0.0
+            if run.trunk:
+                self._trunk_ended(event, run)
+            else:
+                self._ended(event, run)
+            return
+        trial = run.trials[event.trial]
+        if isinstance(event, Finished):
+            self._finished(event, run)
+            return
+        trial.step = event.step
         if isinstance(event, Progress):
-            run.step = event.step
             self.display.moved(event.key, event.step, event.loss)
-        elif isinstance(event, Rung):
-            run.step = event.step
-            reason = None
-            if run.task.role == "search":
-                reason = self._judge(run.task.trial, run.task.schedule, event.step, event.value, event.ema)
-            self.executor.answer(event.key, reason)
         else:
-            self._ended(event, run)
-
-    def _judge(self, trial: int, schedule: Schedule | None, step: int, value: float, ema: float | None) -> str | None:
-        total = self.info.total_steps
-        warmup_steps = schedule.warmup_steps_of(total) if schedule is not None else 0
-        return self._pruner.report(trial, share=step / total, value=value, warmup_share=warmup_steps / total, ema=ema)
+            shared = event.step <= trial.shared
+            self.executor.answer(
+                event.key, trial.lane.judge(trial.task, event.step, event.value, event.ema, shared=shared)
+            )
 
     def _ended(self, event: Done, run: _Running) -> None:
-        self._look_at = 0.0
-        result, task = event.result, run.task
+        """Do what follows of the end of a trial by itself."""
+        result, trial, task = event.result, run.one, run.one.task
         if self._stopping() and not isinstance(result, TrialResult):
             self._give_up(event.key, "stopped")
             return
@@ -414,7 +340,7 @@ class HorizonLoop:
             self.display.notice(f"{task.label}: {event.error}; it is trained again")
             self._give_up(event.key, event.error or "its process died", died=True)
             return
-        if event.out_of_memory and self.settings.oom_retry and self._in_smaller_parts(event.key, run):
+        if event.out_of_memory and self.settings.oom_retry and self._in_smaller_parts(event.key, trial):
             return
         if not isinstance(result, TrialResult):
             reason = event.error
@@ -422,95 +348,68 @@ class HorizonLoop:
                 reason = f"{reason} ({task.deaths + 1} times)"
             result = TrialResult(outcome="FAILED", reason=reason, error=event.detail)
         if result.outcome is None and run.late is not None:
-            result = self._too_late(result)
+            result = _too_late(result, run)
         if result.outcome is None:
             self._give_up(event.key, "stopped")
             return
         del self._running[event.key]
-        self._keep(task, result, event.key, run.spec.split_batches)
+        self._keep(trial, result, event.key)
 
-    def _in_smaller_parts(self, key: int, run: _Running) -> bool:
+    def _finished(self, event: Finished, run: _Running) -> None:
+        """Do what follows of the end of a trial of a trunk, which goes on."""
+        result = event.result
+        if result.outcome is None or result.out_of_memory:
+            # of the trials that are told to stop there is nothing; and by itself, one takes less memory
+            return
+        self._keep(run.trials.pop(event.trial), result)
+
+    def _trunk_ended(self, event: Done, run: _Running) -> None:
+        """Do what follows of the end of a trunk: what it has left is trained by itself."""
+        if self._stopping():
+            self._give_up(event.key, "stopped")
+            return
+        reason = event.error
+        if isinstance(event.result, TrunkResult):
+            reason = event.result.refused
+            # what is true of one trunk is of the next
+            self.sharing.refused = self.sharing.refused or reason
+        if run.late is not None:
+            reason = f"a trunk took longer than {duration(run.timeout or 0.0)}"
+        self._leave_alone(event.key, run, reason or "it ran out of memory beside others")
+
+    def _leave_alone(self, key: int, run: _Running, reason: str) -> None:
+        """Let the trials that a trunk has left without a result be trained by themselves."""
+        if run.trials:
+            trials = counted(len(run.trials), "trial")
+            self.display.notice(f"{trials} of a trunk will be trained without sharing steps: {reason}")
+        self._give_up(key, reason, alone=True)
+
+    def _in_smaller_parts(self, key: int, trial: _Trial) -> bool:
         """Train again what has run out of memory, in smaller parts of its batches; False where there are none."""
-        parts = next_split(run.spec.split_batches, self.info.loader_batch_size or 1)
+        lane, task = trial.lane, trial.task
+        parts = next_split(trial.spec.split_batches, lane.info.loader_batch_size or 1)
         if parts is None:
             return False
         # those to come would only run out of it, too
-        self.split_batches = max(self.split_batches, parts)
-        self.display.notice(f"{run.task.label}: out of memory; it is trained again with batches in {parts} parts")
-        self._say("out_of_memory", run.task, split_batches=parts)
+        lane.split_batches = max(lane.split_batches, parts)
+        self.display.notice(f"{task.label}: out of memory; it is trained again with batches in {parts} parts")
+        lane.say("out_of_memory", task, split_batches=parts)
         del self._running[key]
         self.display.ended(key, None)
-        self._start(run.task)
+        self._start([(lane, task)])
         return True
 
-    def _keep(self, task: Task, result: TrialResult, key: int = -1, parts: int = 1) -> None:
-        """Store what a training left behind."""
-        for notice in result.notices:
-            self.display.notice(f"{task.label}: {notice}")
-        if (kept := self._checkpoint(task)) is not None:
-            # of one that was ended, it is there still
-            kept.unlink(missing_ok=True)
-        record = self._record(task, result, parts)
-        try:
-            stored = self.study.tell(record) if task.role == "search" else self.study.checks.add(record)
-        except Exception:
-            # whatever the database has, the training is paid for
-            if self.unsaved.keep(self.study.name, record):
-                self.display.notice(f"{task.label}: the database did not take its result, which is kept for a next run")
-            raise
-        if not stored:
-            self.display.notice(f"{task.label}: another process has taken this one for dead, and trains it again")
-            if task.role == "search":
-                self._pruner.forget(task.trial)
-            self.display.ended(key, None)
-            self._say("lost", task)
-            return
-        self._add(record)
-        self.display.ended(key, record)
-        self._say(
-            "ended",
-            task,
-            outcome=record.outcome,
-            value=record.value,
-            reason=record.reason,
-            steps=record.steps,
-            seconds=round(record.seconds, 3),
-        )
-        self._watch_errors(record)
+    def _keep(self, trial: _Trial, result: TrialResult, key: int = -1) -> None:
+        record = trial.lane.keep(trial.task, result, key, trial.spec.split_batches)
+        # of a trunk, what happens to all that share it has happened once
+        if record is not None and not record.shared_steps:
+            self._watch_errors(record)
 
-    def _give_up(self, key: int, reason: str, *, died: bool = False) -> None:
-        """Leave a training to be done again."""
-        task = self._running.pop(key).task
-        if task.role == "search":
-            self._pruner.forget(task.trial)
-            self.study.interrupted(task.trial, died=died)
-        else:
-            self.study.checks.interrupted(task.trial)
-            self._check_deaths[task.check.key] += died
+    def _give_up(self, key: int, reason: str, *, died: bool = False, alone: bool = False) -> None:
+        """Leave what a task has not finished to be done again."""
+        for trial in self._running.pop(key).trials.values():
+            trial.lane.give_up(trial.task, reason, died=died, alone=alone)
         self.display.ended(key, None)
-        self._say("interrupted", task, reason=reason)
-
-    def _record(self, task: Task, result: TrialResult, parts: int) -> TrialRecord:
-        audit = self._pruner.audit_of(task.trial) if task.role == "search" else None
-        return TrialRecord(
-            study=self.settings.name,
-            trial=task.trial,
-            role=task.role,
-            schedule=task.schedule or task.known,
-            label=task.label,
-            total_steps=self.info.total_steps,
-            dataset_size=self.info.dataset_size,
-            batch_size=self.info.batch_size,
-            seed=task.seed,
-            monitor=self.settings.monitor,
-            mode=self.settings.mode,
-            versions=self.versions,
-            audit_step=round(audit.share * self.info.total_steps) if audit is not None else None,
-            audit_reason=audit.reason if audit is not None else None,
-            target_steps=self.target_steps,
-            split_batches=parts if parts > 1 else None,
-            **result.recorded,
-        )
 
     def _watch_errors(self, record: TrialRecord) -> None:
         """Stop a study whose first trainings all fail in the same way."""
@@ -528,6 +427,7 @@ class HorizonLoop:
             raise StudyError(f"the first {_SAME_ERRORS} trials failed in the same way: {record.reason}{detail}")
 
 
-def _number(record: TrialRecord) -> tuple[bool, int]:
-    """Return what no other record of a horizon has: its trial's number, in the study that it belongs to."""
-    return record.role == "search", record.trial
+def _too_late(result: TrialResult, run: _Running) -> TrialResult:
+    assert run.timeout is not None  # noqa: S101 - it is over
+    reason = f"it took longer than {duration(run.timeout)}: see trial_timeout"
+    return replace(result, outcome="FAILED", reason=reason)

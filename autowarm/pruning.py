@@ -158,7 +158,14 @@ class PhasePruner:
         self._reports: dict[int, dict[float, float]] = {}
 
     def report(
-        self, trial_id: int, *, share: float, value: float, warmup_share: float, ema: float | None = None
+        self,
+        trial_id: int,
+        *,
+        share: float,
+        value: float,
+        warmup_share: float,
+        ema: float | None = None,
+        shared: bool = False,
     ) -> str | None:
         """Take what a trial reached at a rung, and say why it should stop, or None if it should go on.
 
@@ -170,6 +177,8 @@ class PhasePruner:
             value: the monitored validation metric; one that is not finite counts as the worst, whatever `ema` is.
             warmup_share: warmup's share of the trial's own schedule, in [0, 1].
             ema: the same metric of the averaged weights; None, or one that is not finite, does not count.
+            shared: whether other trials need the steps up to here, too, so that nothing would be saved: what was
+                reached is remembered, and judged with what comes.
 
         Raises:
             SettingsError: a share outside its domain.
@@ -182,6 +191,8 @@ class PhasePruner:
         reports = self._reports.setdefault(trial_id, {})
         reports[share] = signed
         if self._percentile is None or share < max(MIN_SHARE, warmup_share) or share == 1 or trial_id in self._audits:
+            return None
+        if shared:
             return None
         others = self._others_at(share, trial_id)
         if len(others) < MIN_TRIALS:

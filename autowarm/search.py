@@ -12,20 +12,23 @@ from autowarm.analysis.best import ranked
 from autowarm.analysis.candidates import candidates, same_lrs
 from autowarm.analysis.confirmed import repeated
 from autowarm.events import EventLog
-from autowarm.executors.events import Executor
+from autowarm.executors.events import Executor, why_not_branching
 from autowarm.executors.local import cores
 from autowarm.interrupts import Interrupts
+from autowarm.lane import Lane, Task
 from autowarm.level import LevelSearch
-from autowarm.loop import HorizonLoop, Task
+from autowarm.loop import HorizonLoop
 from autowarm.planning.horizon_plan import HorizonPlan
 from autowarm.planning.known_divergence import diverged
 from autowarm.planning.ladder import RUNGS, Ladder, Level, pays, runs_paid
 from autowarm.planning.price import Price
 from autowarm.planning.range_test import bracket_of
+from autowarm.planning.trunks import least_shared
 from autowarm.progress import Display
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.settings import StudySettings
+from autowarm.sharing import Sharing, trunks_of_waiting
 from autowarm.study.database import Storage
 from autowarm.study.horizon import HorizonStudy, known_range
 from autowarm.study.lease import Watch
@@ -56,6 +59,7 @@ class Search:
         interrupts: Ctrl-C, counted.
         events: where what happens is written down, and `unsaved`, records that the database does not take.
         checkpoints: folder that trials keep themselves in; None: what is interrupted starts anew.
+        sharing: whether trials share trunks; found out when there is something to share.
     """
 
     settings: StudySettings
@@ -67,6 +71,7 @@ class Search:
     events: EventLog = field(default_factory=EventLog)
     unsaved: Unsaved = field(default_factory=Unsaved)
     checkpoints: Path | None = None
+    sharing: Sharing = field(default_factory=Sharing)
     _watch: Watch = field(default_factory=Watch)
     _studies: dict[tuple[int, int | None, int | None], HorizonStudy] = field(default_factory=dict)
 
@@ -97,11 +102,11 @@ class Search:
                 found = self._find_range()
             self.settings = replace(self.settings, space=self.settings.space.with_initial_lr(*found))
             self._studies.clear()
-        for plan in self.plans:
+        for i, plan in enumerate(self.plans):
             if plan.ladder is not None:
                 self._climb(plan, plan.ladder)
             else:
-                self._search(plan)
+                self._search(plan, later=self.plans[i + 1 :])
         return self.settings
 
     def _agreed(self, plan: HorizonPlan) -> HorizonPlan:
@@ -169,7 +174,7 @@ class Search:
         self.display.horizon(
             f"{self.settings.name}: range test, {len(test.seeds)} seeds of {test.steps} steps", done, price
         )
-        loop = self._loop(replace(plan, info=info), study)
+        loop = self._loop(plan, self._lane(replace(plan, info=info), study))
         label = f"lr rises from {test.low:.2g} to {test.high:.2g}"
         left = [seed for seed in test.seeds if seed not in {r.seed for r in done if r.outcome != "FAILED"}]
         loop.check([Task(0, "range_test", test.schedule, label, seed) for seed in left])
@@ -178,30 +183,84 @@ class Search:
         self.display.notice(f"searched: {bracket.words}")
         return bracket.low, bracket.high
 
-    def _search(self, plan: HorizonPlan) -> None:
-        """Search one horizon, then train the winner and today's schedule on fresh seeds."""
+    def _search(self, plan: HorizonPlan, later: Sequence[HorizonPlan]) -> None:
+        """Search one horizon, then train the winner and today's schedule on fresh seeds.
+
+        Args:
+            plan: of the horizon.
+            later: of those that come after it: what they have waiting may branch from its trunks.
+        """
         study, settings = self._study(plan), self.settings
-        with study.exclusive():
-            if settings.sampler == "grid":
-                study.enqueue_grid(settings.space.grid, range(settings.seed, settings.fresh_seed))
-                outside = []
-            else:
-                outside = study.enqueue(plan.guesses, total_steps=plan.info.total_steps)
+        outside = self._enqueue(plan)
         if outside and study.finished == 0:
             self.display.notice(f"outside of the space, so not tried: {', '.join(outside)}")
         records = [r for r in study.records() if r.role != "range_test"]
         title = f"{settings.name}: {settings.trials} trials of {plan.info.total_steps:,} steps{_examples(plan)}"
         self.display.horizon(title, records, plan.price)
         study.keep_plan(plan.price.runs)
-        loop = self._loop(plan, study)
-        if settings.sampler == "grid":
-            # what waits is all of it, and nothing is drawn
-            loop.search(lambda _: study.waiting > 0)
-        else:
-            loop.search(lambda running: study.finished + running < settings.trials)
+        lane, beside = self._lane(plan, study), []
+        for other in later if settings.trunks else ():
+            if other.dataset_size == plan.dataset_size:
+                self._enqueue(other)
+                theirs = self._lane(other, self._study(other), shown=False)
+                beside.append((theirs, self._room(theirs)))
+        self._look_for_trunks([lane, *(other for other, _ in beside)])
+        loop = self._loop(plan, lane, beside=beside)
+        loop.search(self._room(lane))
         loop.check(_check_tasks(settings, plan, study))
         # what was planned was the most there could be
         study.keep_plan(len(study.records()))
+
+    def _enqueue(self, plan: HorizonPlan) -> list[str]:
+        """Let what is known beforehand be proposed first; return the names of the guesses outside of the space."""
+        study, settings = self._study(plan), self.settings
+        with study.exclusive():
+            if settings.sampler == "grid":
+                study.enqueue_grid(settings.space.grid, range(settings.seed, settings.fresh_seed))
+                return []
+            return study.enqueue(plan.guesses, total_steps=plan.info.total_steps)
+
+    def _room(self, lane: Lane) -> Callable[[int], bool]:
+        """Return what tells whether one more search trial is started at a horizon."""
+        study, trials = lane.study, self.settings.trials
+        if self.settings.sampler == "grid":
+            # what waits is all of it, and nothing is drawn
+            return lambda _: study.waiting > 0
+        return lambda running: study.finished + running < trials
+
+    def _look_for_trunks(self, lanes: Sequence[Lane]) -> None:
+        """Find out whether the job can branch, once, and only where trials that wait would share a trunk."""
+        info = lanes[0].info
+        if self.sharing.asked or not self.settings.trunks or info.processes > 1:
+            return
+        least = least_shared(info)
+        trunks = trunks_of_waiting(lanes, least)
+        if trunks:
+            refused = self._why_not_branching(lanes[0], trunks[0].carrier.schedule)
+            self.sharing = Sharing(asked=True, least_shared=least, refused=refused)
+            if refused is not None:
+                self.display.notice(f"trials share no steps, each is trained by itself: {refused}")
+
+    def _why_not_branching(self, lane: Lane, schedule: Schedule) -> str | None:
+        """Return why the job cannot branch, from a few of its steps, or from what a process before found of them.
+
+        Raises:
+            KeyboardInterrupt: after a Ctrl-C.
+        """
+        study = self._study(self.plans[0])
+        on = ", ".join(f"{name} {lane.versions[name]}" for name in sorted(lane.versions))
+        found = study.agreed("branching", on)
+        if found is None:
+            task = Task(0, "search", schedule, str(schedule), self.settings.seed)
+            try:
+                refused = why_not_branching(
+                    self.executor, lane.spec_of(task), stopping=lambda: self.interrupts.count > 0
+                )
+            except InterruptedError:
+                raise KeyboardInterrupt from None
+            found = study.agree("branching", on, {"refused": refused})
+        reason: str | None = found["refused"]
+        return reason
 
     def _climb(self, plan: HorizonPlan, ladder: Ladder) -> None:
         """Search one horizon up its ladder, then check what it led to as far as the budget goes."""
@@ -211,22 +270,22 @@ class Search:
         for level in ladder.levels:
             study = self._study(plan, level)
             here = replace(plan, info=replace(plan.info, total_steps=level.total_steps))
-            loop = self._loop(here, study, level=level, target=whole)
-            price = Price(max(level.trials, len(loop.searched)), level.price, plan.price.run_seconds, ladder.n_jobs)
+            lane = self._lane(here, study, level=level, target=whole)
+            price = Price(max(level.trials, len(lane.searched)), level.price, plan.price.run_seconds, ladder.n_jobs)
             trials = f"{counted(level.trials, 'trial')} or more of {level.total_steps:,} steps"
             title = f"{self.settings.name}: {trials}{_examples(plan)}"
-            self.display.horizon(title, loop.searched, price)
-            study.keep_plan(max(level.trials, len(loop.searched)))
+            self.display.horizon(title, lane.searched, price)
+            study.keep_plan(max(level.trials, len(lane.searched)))
             step = LevelSearch(
                 plan=plan,
-                loop=loop,
+                lane=lane,
                 space=self.settings.space,
                 below=below,
                 bad=diverged(earlier),
                 sampler=sampler_name(self.settings.space, trials=level.trials, pruned=level.pruning != "off"),
             )
-            loop.search(_within(ladder, level, loop, earlier), step.propose)
-            below = loop.searched
+            self._loop(here, lane).search(_within(ladder, level, lane, earlier), step.propose)
+            below = lane.searched
             earlier += below
             study.keep_plan(len(below))
         self._check(plan, ladder, earlier)
@@ -243,20 +302,35 @@ class Search:
         self.display.horizon(
             f"{self.settings.name}: {len(tasks)} checks of {plan.info.total_steps:,} steps", done, price
         )
-        self._loop(plan, study).check(tasks)
+        self._loop(plan, self._lane(plan, study)).check(tasks)
 
     def _loop(
-        self, plan: HorizonPlan, study: HorizonStudy, *, level: Level | None = None, target: int | None = None
+        self, plan: HorizonPlan, lane: Lane, *, beside: Sequence[tuple[Lane, Callable[[int], bool]]] = ()
     ) -> HorizonLoop:
-        below_target = level is not None and level.total_steps != target
         return HorizonLoop(
+            lane=lane,
+            executor=self.executor,
+            interrupts=self.interrupts,
+            n_jobs=plan.price.n_jobs,
+            sharing=self.sharing,
+            beside=beside,
+        )
+
+    def _lane(
+        self,
+        plan: HorizonPlan,
+        study: HorizonStudy,
+        *,
+        level: Level | None = None,
+        target: int | None = None,
+        shown: bool = True,
+    ) -> Lane:
+        below_target = level is not None and level.total_steps != target
+        return Lane(
             settings=self.settings,
             info=plan.info,
             study=study,
-            executor=self.executor,
             display=self.display,
-            interrupts=self.interrupts,
-            n_jobs=plan.price.n_jobs,
             threads=threads(plan.price.n_jobs * plan.info.processes),
             dataset_size=plan.dataset_size,
             versions=_versions(),
@@ -268,6 +342,7 @@ class Search:
             split_batches=plan.split_batches,
             events=self.events,
             unsaved=self.unsaved,
+            shown=shown,
         )
 
 
@@ -276,12 +351,12 @@ def _timeout(plan: HorizonPlan) -> float:
     return max(_TIMEOUT_SECONDS, _TIMEOUT_FACTOR * (price.run_seconds + price.ema_seconds))
 
 
-def _within(ladder: Ladder, level: Level, loop: HorizonLoop, earlier: Sequence[TrialRecord]) -> Callable[[int], bool]:
+def _within(ladder: Ladder, level: Level, lane: Lane, earlier: Sequence[TrialRecord]) -> Callable[[int], bool]:
     """Return what tells whether a level's limit pays for one more trial, beside a number of them that run."""
     before = ladder.spent(earlier)
 
     def more(running: int) -> bool:
-        here = loop.searched
+        here = lane.searched
         if level is ladder.levels[-1] and not here and not running:
             # whatever the levels below have taken: times are foreseen, and not always right
             return True

@@ -69,6 +69,7 @@ class StudySettings:
             one that the environment's RAY_ADDRESS names, else one of this machine alone.
         gpus_per_trial: GPUs that a trial takes: whole ones, or a share of one, such as 0.25 for four trials on each;
             None: 1. Jobs that train on the CPU get none.
+        trunks: train the steps that trials have in common once, where the job can branch; see `autowarm.trunk`.
         oom_retry: train again what has run out of memory, its batches in parts with as much more accumulation.
 
     Raises:
@@ -99,6 +100,7 @@ class StudySettings:
     executor: ExecutorName = "local"
     gpus_per_trial: float | None = None
     oom_retry: bool = False
+    trunks: bool = True
     # a URL may hold a password, which no repr may show
     storage: str | None = field(default=None, repr=False)
 
@@ -141,8 +143,10 @@ class StudySettings:
             raise SettingsError(unknown("executor", self.executor, get_args(ExecutorName)))
         if self.gpus_per_trial is not None:
             checked_gpus_per_trial(self.gpus_per_trial)
-        if not isinstance(self.oom_retry, bool):
-            raise SettingsError(f"oom_retry must be true or false, got {self.oom_retry!r}")
+        for name in ("oom_retry", "trunks"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise SettingsError(f"{name} must be true or false, got {value!r}")
 
     def _check_size(self) -> None:
         """Settle how much is searched: by a grid, a budget, or a number of trials."""

@@ -273,6 +273,12 @@ class TrunkSpec:
         """Number of the trial whose training the trunk is."""
         return carrier_of(self.branch_steps, [trial.total_steps or 0 for trial in self.trials])
 
+    def shared(self, trial: int) -> int:
+        """Return the steps of a trial that others need, too: up to its branch; the carrier's, to the last branch."""
+        if trial != self.carrier:
+            return self.branch_steps[trial]
+        return max((step for i, step in enumerate(self.branch_steps) if i != trial), default=0)
+
 
 # What a process of its own trains.
 Spec: TypeAlias = TrainingSpec | TrunkSpec

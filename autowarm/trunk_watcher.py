@@ -45,7 +45,7 @@ class TrunkWatcher(Watcher):
         self.uncaptured: str | None = None
         self._branch = branch
         # after that many steps the carrier is alone
-        self._released = max((trunk.branch_steps[i] for i in others), default=0)
+        self._released = trunk.shared(trunk.carrier)
         shared = {rung for i in others for rung in trunk.trials[i].rungs if rung <= trunk.branch_steps[i]}
         rungs = tuple(sorted(shared.union(carrier.rungs)))
         super().__init__(replace(carrier, rungs=rungs, ema_rungs=()), _Carriers(link, self, carrier.rungs))

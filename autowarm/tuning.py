@@ -114,6 +114,7 @@ def tune(
     checkpoint_every: float | str = 600.0,
     trial_timeout: float | str | None = None,
     oom_retry: bool = False,
+    trunks: bool = True,
     storage: str | None = None,
     executor: ExecutorName = "local",
     gpus_per_trial: float | None = None,
@@ -148,6 +149,7 @@ def tune(
         checkpoint_every: ...
         trial_timeout: ...
         oom_retry: ...
+        trunks: ...
         storage: ...
         executor: ...
         gpus_per_trial: ...
@@ -181,6 +183,7 @@ def tune(
         checkpoint_every=checkpoint_every,  # type: ignore[arg-type] # read and checked there, as the next one
         trial_timeout=trial_timeout,  # type: ignore[arg-type]
         oom_retry=oom_retry,
+        trunks=trunks,
         storage=storage,
         executor=executor,
         gpus_per_trial=gpus_per_trial,

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
 from autowarm.record import VALIDATION_BATCH_COST
 from autowarm.schedule import Schedule
 from autowarm.specs import JobInfo, carrier_of
+
+# What a branch takes beside its steps and beside building the job, which a trial by itself does, too: capturing a state
+# and going on from it. Measured on the demo's GPT, in studies/trunk.
+_BRANCH_SECONDS = 0.027
+# A step of a larger model takes longer, and so does its state.
+_LEAST = 4
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,11 @@ def plan_trunks(
             trunks.append(Trunk(tuple(sorted(kept, key=lambda b: (b.step, b.total_steps, b.index)))))
         alone += [branch.index for branch in branches if branch not in kept]
     return tuple(trunks), tuple(sorted(alone))
+
+
+def least_shared(info: JobInfo) -> int:
+    """Return the steps that a trial must share to be worth a branch, for `plan_trunks`."""
+    return max(_LEAST, ceil(_BRANCH_SECONDS / info.step_seconds))
 
 
 def price_of_trunk(

@@ -11,7 +11,7 @@ owner is gone is trained again, by whoever has the next turn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ from autowarm.study.checks import Checks
 from autowarm.study.claims import Claims
 from autowarm.study.database import Storage
 from autowarm.study.lease import Watch
-from autowarm.study.mutex import Heard, Mutex, Turn, whole_turn
+from autowarm.study.mutex import Heard, Mutex, Turn, TurnLostError, whole_turn
 from autowarm.study.sampling import Sampler, distribution_of, sampler_for, suggest
 from autowarm.study.stored import annotate, is_stored, read_once, record_of
 
@@ -39,6 +39,8 @@ _DEATHS = "deaths"
 _ORPHANED = "orphaned"
 # The seed that a trial is to be trained on, where it is not the study's.
 _SEED = "wanted seed"
+# A trial that a trunk has left without a result: it is trained by itself.
+_ALONE = "alone"
 # A proposal that was not trained, since what had diverged before it would make it diverge.
 _PASSED_OVER = "passed over"
 # In a row: a space in which nothing else is left is trained all the same.
@@ -62,6 +64,7 @@ class Proposal:
         origin: what proposed it: `sampler`, or the name of a starting guess.
         seed: of the training; None: that of the study.
         deaths: how often its process has died by itself, and `orphaned`, how often with its owner.
+        alone: whether it is to be trained by itself, and not in a trunk.
     """
 
     number: int
@@ -70,6 +73,7 @@ class Proposal:
     seed: int | None = None
     deaths: int = 0
     orphaned: int = 0
+    alone: bool = False
 
 
 class HorizonStudy:
@@ -269,18 +273,33 @@ class HorizonStudy:
 
     def _ask(self) -> Proposal:
         self._search.sampler = sampler_for(self._sampler, seed=self._seed, trial=self._proposed())
-        trial = self._search.ask()
+        return self._taken(self._search.ask())
+
+    def _taken(self, trial: optuna.Trial) -> Proposal:
         self._claims.take(trial)
-        schedule = self.space.schedule(suggest(trial, self.space))
-        known = trial.user_attrs
-        return Proposal(
-            trial.number,
-            schedule,
-            known.get("origin", "sampler"),
-            known.get(_SEED),
-            known.get(_DEATHS, 0),
-            known.get(_ORPHANED, 0),
-        )
+        return _proposal(trial.number, self.space.schedule(suggest(trial, self.space)), trial.user_attrs)
+
+    def peek(self) -> list[Proposal]:
+        """Return what waits, in its order, as far as it is known what each is of; nothing is asked for by this."""
+        found = []
+        for trial in self._search.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            # one that was interrupted before all of it was drawn is drawn to its end when it is asked for
+            with suppress(KeyError):
+                found.append(_proposal(trial.number, self.space.schedule(_params_of(trial)), trial.user_attrs))
+        return found
+
+    def claim(self, number: int) -> Proposal:
+        """Return one of those that wait, to be trained; in a turn of ours.
+
+        Raises:
+            TurnLostError: another process has had a turn meanwhile.
+        """
+        with whole_turn():
+            waiting = self._search.get_trials(deepcopy=False)[number]
+            if not self._search._storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING):  # noqa: SLF001 - Optuna takes the first that waits
+                raise TurnLostError
+            self._search.sampler = sampler_for(self._sampler, seed=self._seed, trial=self._proposed())
+            return self._taken(optuna.Trial(self._search, waiting._trial_id))  # noqa: SLF001
 
     def ask_for(self, schedule: Schedule, origin: str) -> Proposal | None:
         """Return a proposal of that schedule, or None where it lies outside of the space; first what is waiting."""
@@ -347,18 +366,19 @@ class HorizonStudy:
             values = [v for _, v in seen if abs(v) < float("inf")]
         return (max if self.mode == "min" else min)(values, default=0.0)
 
-    def interrupted(self, number: int, *, died: bool = False) -> None:
+    def interrupted(self, number: int, *, died: bool = False, alone: bool = False) -> None:
         """Give up a search trial that was stopped from outside, and propose it again.
 
         Args:
             number: of the trial.
             died: its process ended by itself, without a result.
+            alone: it is to be trained by itself, and not in a trunk.
         """
         with self.exclusive():
             self._claims.drop(number)
-            self._give_up(self._search.get_trials(deepcopy=False)[number], died=died)
+            self._give_up(self._search.get_trials(deepcopy=False)[number], died=died, alone=alone)
 
-    def _give_up(self, trial: FrozenTrial, *, died: bool = False, orphaned: bool = False) -> None:
+    def _give_up(self, trial: FrozenTrial, *, died: bool = False, orphaned: bool = False, alone: bool = False) -> None:
         """Propose a trial again, then fail it: killed in between, the first is not done twice."""
         known, params = trial.user_attrs, _params_of(trial)
         others = [t for t in self._search.get_trials(deepcopy=False) if t.number != trial.number]
@@ -372,6 +392,7 @@ class HorizonStudy:
                 _AGAIN_OF: trial.number,
                 _DEATHS: known.get(_DEATHS, 0) + died,
                 _ORPHANED: known.get(_ORPHANED, 0) + orphaned,
+                _ALONE: known.get(_ALONE, False) or alone,
             }
             attrs = {k: v for k, v in told.items() if v != 0 or k == _AGAIN_OF}
             if _SEED in known:
@@ -390,14 +411,19 @@ class HorizonStudy:
         Args:
             name: of what is agreed.
             on: what it depends on: another one is a new agreement.
-            value: ours, as plain data.
+            value: ours, as plain data; not None.
         """
         with self.exclusive():
-            known = self.checks.study.user_attrs.get(name)
-            if isinstance(known, Mapping) and known.get("on") == on:
-                return known.get("value")
+            known = self.agreed(name, on)
+            if known is not None:
+                return known
             self.checks.study.set_user_attr(name, {"on": on, "value": value})
         return value
+
+    def agreed(self, name: str, on: str) -> Any:
+        """Return what was agreed, as in `agree`; None where nothing is yet."""
+        known = self.checks.study.user_attrs.get(name)
+        return known.get("value") if isinstance(known, Mapping) and known.get("on") == on else None
 
     def restore(self, record: TrialRecord) -> bool:
         """Store a record that could not be stored when its training ended.
@@ -430,6 +456,18 @@ class HorizonStudy:
             StudyError: a record in the database cannot be read.
         """
         return [*read_once(self._search, self._read), *self.checks.records()]
+
+
+def _proposal(number: int, schedule: Schedule, known: Mapping[str, Any]) -> Proposal:
+    return Proposal(
+        number,
+        schedule,
+        known.get("origin", "sampler"),
+        known.get(_SEED),
+        known.get(_DEATHS, 0),
+        known.get(_ORPHANED, 0),
+        known.get(_ALONE, False),
+    )
 
 
 def _params_of(trial: FrozenTrial) -> dict[str, Any]:
