@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from autowarm.errors import StudyError
 from autowarm.executors.events import Done, Event, Executor, Finished, Progress
+from autowarm.grouping import Group, Sharing, group_of_waiting, trunk_of
 from autowarm.interrupts import Interrupts
 from autowarm.lane import Lane, Task
 from autowarm.planning.known_divergence import diverged
 from autowarm.planning.smaller_parts import next_split
 from autowarm.progress import Run
 from autowarm.record import TrialRecord
-from autowarm.sharing import Group, Sharing, group_of_waiting, trunk_of
 from autowarm.specs import TrainingSpec, TrialResult, TrunkResult
 from autowarm.study.checks import Check
 from autowarm.study.horizon import Proposal
@@ -126,7 +126,7 @@ class HorizonLoop:
 
         def next_group() -> Group:
             if self.sharing.on:
-                group = group_of_waiting([(self.lane, more), *self.beside], self.sharing, n_jobs=self.n_jobs)
+                group = group_of_waiting([(self.lane, more), *self.beside], n_jobs=self.n_jobs)
                 if group:
                     return group
             proposal = ask() if more(self.study.running) else None

@@ -14,6 +14,7 @@ from autowarm.analysis.confirmed import repeated
 from autowarm.events import EventLog
 from autowarm.executors.events import Executor, why_not_branching
 from autowarm.executors.local import cores
+from autowarm.grouping import Sharing, trunks_of_waiting
 from autowarm.interrupts import Interrupts
 from autowarm.lane import Lane, Task
 from autowarm.level import LevelSearch
@@ -23,12 +24,10 @@ from autowarm.planning.known_divergence import diverged
 from autowarm.planning.ladder import RUNGS, Ladder, Level, pays, runs_paid
 from autowarm.planning.price import Price
 from autowarm.planning.range_test import bracket_of
-from autowarm.planning.trunks import least_shared
 from autowarm.progress import Display
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.settings import StudySettings
-from autowarm.sharing import Sharing, trunks_of_waiting
 from autowarm.study.database import Storage
 from autowarm.study.horizon import HorizonStudy, known_range
 from autowarm.study.lease import Watch
@@ -230,14 +229,12 @@ class Search:
 
     def _look_for_trunks(self, lanes: Sequence[Lane]) -> None:
         """Find out whether the job can branch, once, and only where trials that wait would share a trunk."""
-        info = lanes[0].info
-        if self.sharing.asked or not self.settings.trunks or info.processes > 1:
+        if self.sharing.asked or not self.settings.trunks or lanes[0].info.processes > 1:
             return
-        least = least_shared(info)
-        trunks = trunks_of_waiting(lanes, least)
+        trunks = trunks_of_waiting(lanes)
         if trunks:
             refused = self._why_not_branching(lanes[0], trunks[0].carrier.schedule)
-            self.sharing = Sharing(asked=True, least_shared=least, refused=refused)
+            self.sharing = Sharing(asked=True, refused=refused)
             if refused is not None:
                 self.display.notice(f"trials share no steps, each is trained by itself: {refused}")
 

@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 import sample_info
 
-from autowarm.executors.events import Done, Event, Progress, Rung
+from autowarm.executors.events import Done, Event, Finished, Progress, Rung
 from autowarm.schedule import Schedule
-from autowarm.specs import JobInfo, TrainingSpec, TrialResult
+from autowarm.specs import Branching, JobInfo, Spec, TrainingSpec, TrialResult, TrunkResult, TrunkSpec
 
 INFO = replace(
     sample_info.INFO,
@@ -28,8 +28,9 @@ INFO = replace(
     beta2=0.999,
     loader_batch_size=8,
 )
-# What happens to a training, after its key is known.
+# What happens to a training, after its key is known; and to a trunk.
 Script: TypeAlias = Callable[[int, TrainingSpec], list[Event]]
+TrunkScript: TypeAlias = Callable[[int, TrunkSpec], list[Event]]
 
 
 def well(key: int, spec: TrainingSpec) -> list[Event]:
@@ -44,6 +45,22 @@ def well(key: int, spec: TrainingSpec) -> list[Event]:
         outcome="COMPLETE", value=loss, rungs=rungs, steps=spec.total_steps or 0, val_batches=10 * len(rungs)
     )
     return [*(Rung(key, step, value) for step, value in rungs), Done(key, result)]
+
+
+def trunk_well(key: int, spec: TrunkSpec) -> list[Event]:
+    """Let the trials of a trunk end as `well` lets them by themselves, one after the other."""
+    events: list[Event] = []
+    results = []
+    for number, trial in enumerate(spec.trials):
+        *rungs, done = well(key, trial)
+        events += [replace(rung, trial=number) for rung in rungs if isinstance(rung, Rung)]
+        assert isinstance(done, Done)
+        assert isinstance(done.result, TrialResult)
+        shared = spec.branch_steps[number] if number != spec.carrier else 0
+        result = replace(done.result, trunk=spec.name, shared_steps=shared, exact=True)
+        results.append(result)
+        events.append(Finished(key, number, result))
+    return [*events, Done(key, TrunkResult(results=tuple(results)))]
 
 
 def _range_tested(schedule: Schedule, steps: int) -> TrialResult:
@@ -68,17 +85,32 @@ class Scripted:
     """Runs trainings by a script.
 
     Args:
-        script: of each training.
+        script: of each training, and `trunk_script`, of each trunk.
+        refused: why the job cannot branch; None: it can.
         seconds: that an event takes.
         deaf: whether what is told to stop does not.
 
     Attributes:
-        specs: what was started.
+        specs: the trainings that were started, and `trunks`, the trunks.
+        checks: how often it was asked whether the job can branch.
         ended: keys of what was killed.
     """
 
-    def __init__(self, script: Script = well, *, seconds: float = 0.0, deaf: bool = False) -> None:
+    def __init__(
+        self,
+        script: Script = well,
+        *,
+        trunk_script: TrunkScript = trunk_well,
+        refused: str | None = None,
+        seconds: float = 0.0,
+        deaf: bool = False,
+    ) -> None:
         self.script = script
+        self.trunk_script = trunk_script
+        self.refused = refused
+        self.trunks: list[TrunkSpec] = []
+        self.checks = 0
+        self._started = 0
         self.seconds = seconds
         self.deaf = deaf
         self.specs: list[TrainingSpec] = []
@@ -93,11 +125,19 @@ class Scripted:
         """Look at a job that has nothing to look at."""
         return INFO
 
-    def start(self, task: str, spec: TrainingSpec) -> int:
-        """Start a training."""
-        self.specs.append(spec)
-        key = len(self.specs)
-        self._left[key] = self.script(key, spec)
+    def start(self, task: str, spec: Spec) -> int:
+        """Start a training, a trunk, or the look whether the job can branch."""
+        self._started += 1
+        key = self._started
+        if isinstance(spec, TrunkSpec):
+            self.trunks.append(spec)
+            self._left[key] = self.trunk_script(key, spec)
+        elif task == "branching":
+            self.checks += 1
+            self._left[key] = [Done(key, Branching(refused=self.refused))]
+        else:
+            self.specs.append(spec)
+            self._left[key] = self.script(key, spec)
         return key
 
     def events(self, timeout: float) -> Iterator[Event]:

@@ -44,7 +44,7 @@ def test_a_study_loads_and_its_job_is_built(path: Path, monkeypatch: pytest.Monk
 
 def test_the_settings_of_what_may_go_wrong_are_at_their_defaults() -> None:
     settings, plain = load_study(WORKERS), StudySettings(job=JobSpec(factory="a:b"))
-    for name in ("retries", "checkpoint_every", "oom_retry", "executor", "gpus_per_trial"):
+    for name in ("retries", "checkpoint_every", "oom_retry", "trunks", "executor", "gpus_per_trial"):
         assert getattr(settings, name) == getattr(plain, name), name
     assert settings.trial_timeout == 5400.0
 

@@ -75,6 +75,15 @@ def test_a_trial_is_not_judged_before_the_least_share(share: float, *, pruned: b
     assert (pruner.report(99, share=share, value=2.0, warmup_share=0.0) is not None) is pruned
 
 
+def test_steps_that_others_need_are_not_judged_but_what_was_reached_there_is() -> None:
+    pruner = pruner_with([1.0] * 5, share=0.4)
+    assert pruner.report(99, share=0.4, value=2.0, warmup_share=0.0, shared=True) is None
+    assert pruner.audit_of(99) is None
+    for trial in range(5):
+        pruner.report(trial, share=0.5, value=1.0, warmup_share=0.9)
+    assert "2, is worse than 1" in (pruner.report(99, share=0.5, value=3.0, warmup_share=0.0) or "")
+
+
 def test_the_trial_itself_is_not_among_those_it_is_judged_by() -> None:
     pruner = pruner_with([1.0] * (MIN_TRIALS - 1))
     for share in (0.4, 0.5, 0.5):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 
@@ -17,11 +16,10 @@ from autowarm.record import VALIDATION_BATCH_COST
 from autowarm.schedule import Schedule
 from autowarm.specs import JobInfo, carrier_of
 
-# What a branch takes beside its steps and beside building the job, which a trial by itself does, too: capturing a state
-# and going on from it. Measured on the demo's GPT, in studies/trunk.
-_BRANCH_SECONDS = 0.027
-# A step of a larger model takes longer, and so does its state.
-_LEAST = 4
+# Steps that a trial must share in a study to be worth a branch. Beside its steps and building the job, which a trial by
+# itself does, too, one takes some 27 ms on the demo's GPT (studies/trunk): these steps of 1.7 ms. A number of steps and
+# not of seconds, which differ from run to run: a study repeats exactly.
+LEAST_SHARED = 16
 
 
 @dataclass(frozen=True)
@@ -97,8 +95,7 @@ def plan_trunks(
 
     Args:
         wanted: (schedule, total_steps); a warmup in epochs is `resolved` already.
-        least_shared: steps that a trial must share to be worth a branch, at least 1: as many as building the job and
-            starting a fit take time for, say.
+        least_shared: steps that a trial must share to be worth a branch, at least 1.
 
     Returns:
         The trunks, in the order of their first trials; and the places of the trials that are trained by themselves.
@@ -133,11 +130,6 @@ def plan_trunks(
             trunks.append(Trunk(tuple(sorted(kept, key=lambda b: (b.step, b.total_steps, b.index)))))
         alone += [branch.index for branch in branches if branch not in kept]
     return tuple(trunks), tuple(sorted(alone))
-
-
-def least_shared(info: JobInfo) -> int:
-    """Return the steps that a trial must share to be worth a branch, for `plan_trunks`."""
-    return max(_LEAST, ceil(_BRANCH_SECONDS / info.step_seconds))
 
 
 def price_of_trunk(

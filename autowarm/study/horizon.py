@@ -11,7 +11,7 @@ owner is gone is trained again, by whoever has the next turn.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -233,7 +233,8 @@ class HorizonStudy:
 
     def schedules_of_others(self) -> list[Schedule]:
         """Return what other processes train in search trials."""
-        return [self.space.schedule(t.params) for t in self._claims.others() if "decay" in t.params]
+        found = [self._schedule_of(t.params) for t in self._claims.others()]
+        return [schedule for schedule in found if schedule is not None]
 
     @property
     def finished(self) -> int:
@@ -281,12 +282,20 @@ class HorizonStudy:
 
     def peek(self) -> list[Proposal]:
         """Return what waits, in its order, as far as it is known what each is of; nothing is asked for by this."""
-        found = []
-        for trial in self._search.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            # one that was interrupted before all of it was drawn is drawn to its end when it is asked for
-            with suppress(KeyError):
-                found.append(_proposal(trial.number, self.space.schedule(_params_of(trial)), trial.user_attrs))
-        return found
+        return [
+            _proposal(trial.number, schedule, trial.user_attrs)
+            for trial in self._search.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            if (schedule := self._schedule_of(_params_of(trial))) is not None
+        ]
+
+    def _schedule_of(self, params: Mapping[str, Any]) -> Schedule | None:
+        """Return the schedule of a trial; None where not all of it has been drawn."""
+        # of the only decay, Optuna is not told
+        only = {"decay": self.space.decays[0]} if len(self.space.decays) == 1 else {}
+        try:
+            return self.space.schedule({**only, **params})
+        except KeyError:
+            return None
 
     def claim(self, number: int) -> Proposal:
         """Return one of those that wait, to be trained; in a turn of ours.

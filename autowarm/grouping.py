@@ -8,7 +8,7 @@ from math import ceil
 from typing import TypeAlias
 
 from autowarm.lane import Lane, Task
-from autowarm.planning.trunks import Trunk, plan_trunks
+from autowarm.planning.trunks import LEAST_SHARED, Trunk, plan_trunks
 from autowarm.specs import TrunkSpec
 from autowarm.study.horizon import Proposal
 from autowarm.study.mutex import TurnLostError
@@ -23,12 +23,10 @@ class Sharing:
 
     Attributes:
         asked: whether they are to.
-        least_shared: steps that a trial must share to be worth a branch.
         refused: why they cannot; None where nothing is known against it.
     """
 
     asked: bool = False
-    least_shared: int = 1
     refused: str | None = None
 
     @property
@@ -50,18 +48,16 @@ class _Waiting:
         return not (self.proposal.alone or self.proposal.deaths)
 
 
-def trunks_of_waiting(lanes: Sequence[Lane], least_shared: int) -> list[Trunk]:
+def trunks_of_waiting(lanes: Sequence[Lane]) -> list[Trunk]:
     """Return the trunks that what waits would make."""
     waiting = [w for w in _waiting(lanes) if w.shares]
     seeds = {_seed(lanes, w) for w in waiting}
     return [
-        trunk
-        for seed in sorted(seeds)
-        for trunk in _planned([w for w in waiting if _seed(lanes, w) == seed], lanes, least_shared)
+        trunk for seed in sorted(seeds) for trunk in _planned([w for w in waiting if _seed(lanes, w) == seed], lanes)
     ]
 
 
-def group_of_waiting(lanes: Sequence[tuple[Lane, Callable[[int], bool]]], sharing: Sharing, *, n_jobs: int) -> Group:
+def group_of_waiting(lanes: Sequence[tuple[Lane, Callable[[int], bool]]], *, n_jobs: int) -> Group:
     """Claim the first trial that waits in the first lane and all that share its trunk; in a turn of ours.
 
     A trunk takes no more trials than leave each of the jobs as many of those that wait: many short trainings at once
@@ -70,7 +66,6 @@ def group_of_waiting(lanes: Sequence[tuple[Lane, Callable[[int], bool]]], sharin
     Args:
         lanes: each with what tells whether it starts one more trial, beside a number that run. Trials of the others
             only come with those of the first one.
-        sharing: of the study.
         n_jobs: trainings at once.
 
     Returns:
@@ -88,7 +83,7 @@ def group_of_waiting(lanes: Sequence[tuple[Lane, Callable[[int], bool]]], sharin
     if first.shares:
         peak, seed = first.proposal.schedule.initial_lr, _seed(every, first)
         alike = [w for w in waiting if w.shares and w.proposal.schedule.initial_lr == peak and _seed(every, w) == seed]
-        for trunk in _planned(alike, every, sharing.least_shared):
+        for trunk in _planned(alike, every):
             branches = [alike[branch.index] for branch in trunk.branches]
             if first in branches:
                 together = branches
@@ -130,9 +125,9 @@ def _seed(lanes: Sequence[Lane], w: _Waiting) -> int:
     return lanes[w.lane].task_of(w.proposal).seed
 
 
-def _planned(waiting: Sequence[_Waiting], lanes: Sequence[Lane], least_shared: int) -> tuple[Trunk, ...]:
+def _planned(waiting: Sequence[_Waiting], lanes: Sequence[Lane]) -> tuple[Trunk, ...]:
     wanted = [(w.proposal.schedule, lanes[w.lane].info.total_steps) for w in waiting]
-    return plan_trunks(wanted, least_shared=least_shared)[0]
+    return plan_trunks(wanted, least_shared=LEAST_SHARED)[0]
 
 
 def _with_room(
