@@ -245,7 +245,7 @@ def test_an_unknown_choice_is_refused(settings: dict[str, Any], message: str) ->
 def test_a_share_lies_between_zero_and_one(name: str, bad: float) -> None:
     shares = {"share": 0.5, "warmup_share": 0.5, name: bad}
     with pytest.raises(SettingsError, match=rf"^{name} must be in \[0, 1\], got {bad}$"):
-        PhasePruner().report(0, value=1.0, **shares)
+        PhasePruner().report(0, value=1.0, share=shares["share"], warmup_share=shares["warmup_share"])
 
 
 def test_every_choice_but_off_has_a_percentile() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import cast
 
-from autowarm.loop import HorizonLoop
+from autowarm.lane import Lane
 from autowarm.planning.ladder import Ladder, Level
 from autowarm.record import TrialRecord
 from autowarm.search import _within
@@ -16,7 +16,7 @@ LADDER = Ladder(levels=(LOWEST, TARGET), checks=0, price=80.0, total=120.0, in_s
 
 
 @dataclass
-class Loop:
+class Searched:
     records: list[TrialRecord] = field(default_factory=list)
 
     @property
@@ -24,33 +24,33 @@ class Loop:
         return [r for r in self.records if r.role == "search"]
 
 
-def more(level: Level, loop: Loop, earlier: list[TrialRecord], ladder: Ladder = LADDER) -> Callable[[int], bool]:
-    return _within(ladder, level, cast("HorizonLoop", loop), earlier)
+def more(level: Level, lane: Searched, earlier: list[TrialRecord], ladder: Ladder = LADDER) -> Callable[[int], bool]:
+    return _within(ladder, level, cast("Lane", lane), earlier)
 
 
 def test_a_level_runs_what_its_limit_pays_for_beside_what_runs(make_record: MakeRecord) -> None:
-    loop = Loop([make_record(seconds=10.0), make_record(seconds=10.0), make_record(seconds=99.0, role="baseline")])
-    allowed = more(LOWEST, loop, [])
+    lane = Searched([make_record(seconds=10.0), make_record(seconds=10.0), make_record(seconds=99.0, role="baseline")])
+    allowed = more(LOWEST, lane, [])
     assert allowed(0)
     assert allowed(1)
     assert not allowed(2)
-    loop.records.append(make_record(seconds=2.0, outcome="DIVERGED"))
+    lane.records.append(make_record(seconds=2.0, outcome="DIVERGED"))
     assert allowed(0)
     assert not allowed(1)
 
 
 def test_what_was_spent_before_counts(make_record: MakeRecord) -> None:
-    assert not more(LOWEST, Loop(), [make_record(seconds=31.0, role="range_test")])(0)
+    assert not more(LOWEST, Searched(), [make_record(seconds=31.0, role="range_test")])(0)
 
 
 def test_two_at_once_take_half_the_time(make_record: MakeRecord) -> None:
-    loop = Loop([make_record(seconds=30.0)])
-    assert more(LOWEST, loop, [], replace(LADDER, n_jobs=2))(0)
-    assert not more(LOWEST, loop, [], LADDER)(1)
+    lane = Searched([make_record(seconds=30.0)])
+    assert more(LOWEST, lane, [], replace(LADDER, n_jobs=2))(0)
+    assert not more(LOWEST, lane, [], LADDER)(1)
 
 
 def test_one_whole_run_is_made_although_the_levels_below_took_longer_than_foreseen(make_record: MakeRecord) -> None:
     late = [make_record(seconds=300.0)]
-    assert more(TARGET, Loop(), late)(0)
-    assert not more(TARGET, Loop(), late)(1)
-    assert not more(TARGET, Loop([make_record(seconds=80.0)]), late)(0)
+    assert more(TARGET, Searched(), late)(0)
+    assert not more(TARGET, Searched(), late)(1)
+    assert not more(TARGET, Searched([make_record(seconds=80.0)]), late)(0)
