@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -18,6 +18,8 @@ from autowarm.errors import AutowarmError
 
 # A line of a file of records or runs, curves and all.
 LINE_BYTES = 64 << 20
+# A record is a few kilobytes: with Python's buffer of 8 each line would be put together from several reads.
+_BUFFER_BYTES = 1 << 16
 
 
 @contextmanager
@@ -28,7 +30,7 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         OSError: it cannot be opened, or is no regular file.
         ValueError: the path is none that a file can have.
     """
-    with open(path, "rb", opener=_at_once) as file:
+    with open(path, "rb", buffering=_BUFFER_BYTES, opener=_at_once) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError("it is no regular file")
         yield file
@@ -37,6 +39,35 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 def _at_once(path: str, flags: int) -> int:
     # a pipe that nobody writes to would keep us waiting
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+class Kept:
+    """A file that stays open, so that parts of it can be read again, also when another file has taken its place."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        """Keep an open file open, for as long as this object lives."""
+        self._descriptor = os.dup(file.fileno())
+        self._state = self._now()
+
+    def part(self, place: int, length: int) -> bytes:
+        """Read so many bytes from a place.
+
+        Raises:
+            OSError: they cannot be read, or somebody has written into the file meanwhile.
+        """
+        data = os.pread(self._descriptor, length, place)
+        if self._now() != self._state:
+            raise OSError("it has changed while it was read: read it again")
+        return data
+
+    def _now(self) -> tuple[int, int]:
+        found = os.fstat(self._descriptor)
+        return found.st_size, found.st_mtime_ns
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # not there where there were too many open files
+        if hasattr(self, "_descriptor"):
+            close(self._descriptor)
 
 
 def read_text(path: Path, error: type[AutowarmError], *, most: int) -> str:

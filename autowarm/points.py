@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, overload
 
+from autowarm.errors import RecordError
 from autowarm.values import MOST_WHOLE
 
 # Steps are shared between curves up to that length: what is kept for sharing stays small.
@@ -71,6 +73,77 @@ class Points(Sequence[tuple[int, float]]):
 
     def __repr__(self) -> str:
         return repr(tuple(self))
+
+
+class UnparsedPoints(Points):
+    """Points that are left in their file, and parsed when one of them is asked for.
+
+    Of a hundred thousand records a report draws a few hundred.
+    """
+
+    __slots__ = ("_count", "_name", "_text", "_where")
+
+    def __init__(self, name: str, count: int, text: Callable[[], bytes], where: str) -> None:
+        """Take points.
+
+        Args:
+            name: of their curve.
+            count: how many they are.
+            text: reads the curves of their record: as in an object of JSON, but without its braces.
+            where: that is, for an error.
+        """
+        self._name, self._count, self._text, self._where = name, count, text, where
+
+    def __getattr__(self, name: str) -> Any:
+        # called for what has no value: steps and values, until either is asked for
+        if name not in Points.__slots__:
+            raise AttributeError(name)
+        try:
+            super().__init__(json.loads(b"{%b}" % self._text())[self._name])
+        except (TypeError, ValueError, OverflowError) as e:
+            raise RecordError(f"{self._where}: not a trial record: {self._name}: {e}") from None
+        except OSError as e:
+            raise RecordError(f"{self._where}: cannot be read: {e}") from None
+        return getattr(self, name)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __reduce__(self) -> tuple[type[Points], tuple[tuple[tuple[int, float], ...]]]:
+        return Points, (tuple(self),)
+
+
+def counts_of(text: bytes) -> Mapping[str, int] | None:
+    """Return the points of each curve in a text, its numbers unparsed; None where it does not look like curves.
+
+    What can be seen without parsing the numbers is seen: brackets, commas and names, and that there is nothing else but
+    the characters of numbers.
+
+    Args:
+        text: the curves of a record, as in an object of JSON, but without its braces.
+
+    >>> counts_of(b'"rungs": [[10, 2.5], [20, null]], "train_curve": []')
+    {'rungs': 2, 'train_curve': 0}
+    """
+    shape = text.translate(None, b"0123456789.-+").replace(b", e]", b", ]").replace(b", null]", b", ]")
+    counts, names = _counts(shape)
+    # names have lost as much
+    return counts if all(map(text.__contains__, names)) else None
+
+
+@lru_cache(maxsize=4096)
+def _counts(shape: bytes) -> tuple[Mapping[str, int] | None, tuple[bytes, ...]]:
+    """Return the points of each curve in a text that has lost its numbers, and how the names are written there."""
+    try:
+        curves = dict[str, Any](
+            pairs := json.loads(b"{%b}" % shape.replace(b"[, ]", b"[0, 0]"), object_pairs_hook=list)
+        )
+    except (TypeError, ValueError):
+        return None, ()
+    are_curves = all(isinstance(c, list) and c == [[0, 0]] * len(c) for c in curves.values())
+    if not are_curves or len(curves) < len(pairs):
+        return None, ()
+    return {name: len(c) for name, c in curves.items()}, tuple(b'"%b": [' % name.encode() for name in curves)
 
 
 def _checked(steps: tuple[Any, ...]) -> tuple[int, ...]:

@@ -6,15 +6,17 @@ import contextlib
 import gc
 import json
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from autowarm.errors import RecordError, unknown
-from autowarm.files import lines_of, opened, replace
-from autowarm.points import Points
+from autowarm.files import Kept, lines_of, opened, replace
+from autowarm.points import Points, UnparsedPoints, counts_of
 from autowarm.schedule import Schedule
 from autowarm.values import MOST_WHOLE, is_number
 
@@ -42,6 +44,8 @@ VALIDATION_BATCH_COST = 1 / 3
 
 RECORD_VERSION = 1
 _AT_LEAST_1 = frozenset({"total_steps", "dataset_size", "batch_size", "target_steps"})
+# Words that are the same in many records of a study, and kept once for all of them.
+_REPEATED = ("study", "role", "monitor", "mode", "outcome")
 _CURVES = ("rungs", "ema_rungs", "train_curve", "grad_norms")
 
 
@@ -84,7 +88,7 @@ _KINDS: tuple[tuple[tuple[str, ...], bool, Callable[[Any], bool], str], ...] = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialRecord:
     """One schedule trained once on one job at one horizon with one seed.
 
@@ -210,34 +214,40 @@ class TrialRecord:
             schedule = kept.get("schedule")
             kept["schedule"] = Schedule.from_dict(schedule) if schedule is not None else None
             for name in _CURVES:
-                kept[name] = Points(kept.get(name, ())) or ()
+                curve = kept.get(name, ())
+                kept[name] = (curve if isinstance(curve, Points) else Points(curve)) or ()
             for name in ("dataset_size", "batch_size"):
                 kept.setdefault(name, None)
+            for name in _REPEATED:
+                if type(word := kept.get(name)) is str:
+                    kept[name] = sys.intern(word)
             record = cls(**kept)
         except (TypeError, ValueError, AttributeError, OverflowError) as e:
             raise RecordError(f"not a trial record: {e}") from None
-        _check_kinds(record)
+        _check_kinds(kept)
         return record
 
 
 _FIELDS = frozenset(f.name for f in fields(TrialRecord))
+_ABSENT = object()
+_CHECKS = {name: (optional, check, kind) for names, optional, check, kind in _KINDS for name in names}
 
 
-def _check_kinds(record: TrialRecord) -> None:
-    """Refuse a record whose fields hold something else than they should: files are edited by people, too."""
+def _check_kinds(given: Mapping[str, Any]) -> None:
+    """Refuse fields of a record that hold something else than they should: files are edited by people, too."""
     for name, known in (("outcome", OUTCOMES), ("role", ROLES), ("mode", MODES)):
-        if getattr(record, name) not in known:
-            raise RecordError(f"not a trial record: {unknown(name, getattr(record, name), known)}")
-    for names, optional, check, kind in _KINDS:
-        for name in names:
-            value = getattr(record, name)
-            if value is None and optional:
-                continue
-            if not check(value):
-                raise RecordError(f"not a trial record: {name} must be {kind}, got {value!r}")
-            least = int(name in _AT_LEAST_1)
-            if kind == "a whole number" and not least <= value <= MOST_WHOLE:
-                raise RecordError(f"not a trial record: {name} must be in [{least}, 2^62], got {value!r}")
+        if given[name] not in known:
+            raise RecordError(f"not a trial record: {unknown(name, given[name], known)}")
+    # what is not given has its default
+    for name, (optional, check, kind) in _CHECKS.items():
+        value = given.get(name, _ABSENT)
+        if value is _ABSENT or (value is None and optional):
+            continue
+        if not check(value):
+            raise RecordError(f"not a trial record: {name} must be {kind}, got {value!r}")
+        least = int(name in _AT_LEAST_1)
+        if kind == "a whole number" and not least <= value <= MOST_WHOLE:
+            raise RecordError(f"not a trial record: {name} must be in [{least}, 2^62], got {value!r}")
 
 
 def better(a: float, b: float, mode: Mode) -> bool:
@@ -256,16 +266,22 @@ def write_jsonl(records: Iterable[TrialRecord], path: Path) -> None:
 def read_jsonl(path: Path) -> list[TrialRecord]:
     """Read the records of a file that `write_jsonl` wrote.
 
+    Their curves stay in the file, which is kept open for them, until one of their points is asked for. What they look
+    like is checked at once. A number in one that is none, or that the file has been written into meanwhile, is a
+    RecordError then.
+
     Raises:
         RecordError: the file cannot be read, or a line is not a record (the line is named).
     """
     records = []
     try:
         with uncollected(), opened(path) as file:
+            kept, place = Kept(file), 0
             # lines end at \n alone: U+2028 and its like may stand inside of a string
             for number, line in lines_of(file, path, RecordError):
                 if line.strip():
-                    records.append(_read_line(line, f"{path}, line {number}", first=number == 1))
+                    records.append(_read_line(line, _Place(kept, place, f"{path}, line {number}")))
+                place += len(line)
     except (OSError, ValueError) as e:  # no path at all
         if isinstance(e, RecordError):
             raise
@@ -293,10 +309,34 @@ def _parsed(text: str) -> Any:
     return json.loads(text)
 
 
-def _read_line(line: bytes, where: str, *, first: bool) -> TrialRecord:
+class _Place(NamedTuple):
+    """Where a line begins: in which file, at which byte, and in words."""
+
+    file: Kept
+    byte: int
+    words: str
+
+
+def _data_of(line: bytes, place: _Place) -> Any:
+    """Parse a line, but its curves where they are as `write_jsonl` writes them: nine tenths of it, that can wait."""
+    # some editors put a mark at the beginning of a file
+    encoding = "utf-8" if place.byte else "utf-8-sig"
+    start, end = line.find(b'"rungs": ['), line.find(b', "steps": ')
+    counts = counts_of(line[start:end]) if 0 < start < end else None
+    if counts:
+        with contextlib.suppress(ValueError):
+            data = _parsed((line[:start] + b'"rungs": null' + line[end:]).decode(encoding))
+            # they are those of the record, not of something within it, and there are no others
+            if isinstance(data, dict) and [data[name] for name in _CURVES if name in data] == [None]:
+                text = partial(place.file.part, place.byte + start, end - start)
+                return data | {name: UnparsedPoints(name, n, text, place.words) for name, n in counts.items()}
+    return _parsed(line.decode(encoding))
+
+
+def _read_line(line: bytes, place: _Place) -> TrialRecord:
+    where = place.words
     try:
-        # some editors put a mark at the beginning of a file
-        return TrialRecord.from_dict(_parsed(line.decode("utf-8-sig" if first else "utf-8")))
+        return TrialRecord.from_dict(_data_of(line, place))
     except UnicodeDecodeError as e:
         raise RecordError(f"{where}: is no UTF-8 text: {e.reason}") from None
     except json.JSONDecodeError as e:

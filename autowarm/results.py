@@ -61,15 +61,16 @@ def refresh(out: Path, *, notice: Callable[[str], None] = lambda _: None) -> str
         if _database_is_newer(out):
             return _from_database(out)[1]
         try:
-            records = read_results(out)
+            with uncollected():
+                records = read_results(out)
+                # a curve that cannot be read may be found out only when it is drawn
+                return write_report(records, out, name=_name(records, out), bounds=_bounds(out))
         except RecordError as e:
             if not (out / DATABASE).is_file():
                 raise
             text = _from_database(out)[1]
             notice(f"{RECORDS} is written anew from {DATABASE}: {e.__cause__ or e}")
             return text
-        with uncollected():
-            return write_report(records, out, name=_name(records, out), bounds=_bounds(out))
     except OSError as e:
         raise StudyError(f"the report cannot be written to {out}: {e.strerror or e}") from None
 

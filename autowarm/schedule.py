@@ -57,7 +57,7 @@ _LONGEST_CURVE = 10**8
 _LENGTHS = ("warmup_ratio", "warmup_steps", "warmup_epochs")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Schedule:
     """A learning-rate schedule; frozen, comparable, and free of any framework.
 
@@ -168,6 +168,8 @@ class Schedule:
     def _check_options(self) -> None:
         for name, values in OPTIONS.items():
             value = plain(getattr(self, name))
+            if value is values[0]:
+                continue
             if isinstance(value, bool) or value not in values:
                 if name in ("decay_from", "decay_to"):
                     raise ScheduleError(unknown(name, value, values))

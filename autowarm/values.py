@@ -14,10 +14,13 @@ from autowarm.errors import ScheduleError
 # The largest whole number of steps, examples and the like: numpy's integers still have room for one more.
 MOST_WHOLE = 2**62
 
+# as a tuple: the union of the two would be made anew at each call
+_NUMBERS = (int, float)
+
 
 def is_number(x: Any) -> bool:
     """Tell whether x is a finite number: also not an int beyond the floats, which math.isfinite chokes on."""
-    return isinstance(x, int | float) and not isinstance(x, bool) and abs(x) <= sys.float_info.max
+    return isinstance(x, _NUMBERS) and not isinstance(x, bool) and abs(x) <= sys.float_info.max
 
 
 def is_whole(x: Any) -> bool:

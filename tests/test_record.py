@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import math
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -16,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autowarm.errors import AutowarmError, RecordError
-from autowarm.record import OUTCOMES, ROLES, Mode, TrialRecord, better, read_jsonl, uncollected, write_jsonl
+from autowarm.points import UnparsedPoints
+from autowarm.record import OUTCOMES, ROLES, Curve, Mode, TrialRecord, better, read_jsonl, uncollected, write_jsonl
 from autowarm.schedule import Schedule
 
 MakeRecord = Callable[..., TrialRecord]
@@ -298,3 +301,120 @@ def test_reading_leaves_the_collector_as_it_was(tmp_path: Path) -> None:
         with uncollected():
             assert not gc.isenabled()
         assert gc.isenabled() == (wanted is gc.enable)
+
+
+def read_all(path: Path) -> list[dict[str, Any]] | None:
+    """Return what a file holds as plain data, every curve of it asked for; None where that is no records."""
+    try:
+        records = read_jsonl(path)
+        counts = [len(record.rungs) for record in records]
+        assert counts == [len(tuple(record.rungs)) for record in records]
+        return [record.to_dict() for record in records]
+    except RecordError:
+        return None
+
+
+def parsed_at_once(path: Path) -> list[dict[str, Any]] | None:
+    """Return the same by parsing all of it."""
+    try:
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
+        return [TrialRecord.from_dict(json.loads(line)).to_dict() for line in lines if line.strip()]
+    except (RecordError, ValueError, RecursionError):
+        return None
+
+
+PIECES = (*("", "]", "[", "[[", "]]", ", ", "0", "1", ".", "-", "e", "null", '"', " ", "\0"), '"rungs": [[1, 2.0]], ')
+CURVED = json.dumps(TrialRecord(**{**FULL, "error": None, "train_curve": ((10, 1e-05), (20, -1.25e-7))}).to_dict())
+
+
+@given(
+    place=st.integers(0, len(CURVED) - 1) | st.integers(CURVED.index('"rungs"'), CURVED.index('"steps"')),
+    length=st.integers(0, 12),
+    other=st.sampled_from(PIECES) | st.text(max_size=3),
+)
+def test_a_curve_that_waits_is_read_as_any_other(place: int, length: int, other: str, text_file: Path) -> None:
+    text = CURVED[:place] + other + CURVED[place + length :]
+    text_file.write_bytes(f"{text}\n{CURVED}\n".encode("utf-8", "replace"))
+    assert read_all(text_file) == parsed_at_once(text_file)
+
+
+@pytest.mark.parametrize(
+    "curves",
+    [
+        '"rungs": [[1, 2.0]], "rungs2": [[1, 2.0], [2, 3.0]]',
+        '"rungs": [[1, 2.0]], "rungs": [[1, 2.0], [2, 3.0]]',
+        '"rungs": [[1, 2.0]], "train_curve": [[1, 2.0]], "train_curve.": [[1, 2.0], [2, 3.0]]',
+        '"rungs": [[1, 2.0]], "train_curve.": [[1, 2.0], [2, 3.0]]',
+        '"rungs": [[1, 2.0]], "colour": [[1, 2.0]]',
+        '"rungs": [[1, 2.0], [2, null]], "grad_norms": []',
+        '"within": {"rungs": [[1, 2.0]], "steps": 1}, "rungs": [[3, 4.0]]',
+        '"within": {"a": 1, "rungs": [[1, 2.0]]}',
+        '"rungs": [[1,2.0],[2,3]]',
+    ],
+)
+def test_names_next_to_curves_and_within_others_are_told_apart(curves: str, text_file: Path) -> None:
+    rest = json.dumps(plain(rungs=..., ema_rungs=..., train_curve=..., grad_norms=...))
+    text_file.write_text(rest.replace('"steps": ', f'{curves}, "steps": '), encoding="utf-8")
+    assert read_all(text_file) is not None
+    assert read_all(text_file) == parsed_at_once(text_file)
+
+
+def two_curves(path: Path) -> list[TrialRecord]:
+    write_jsonl([TrialRecord(**{**FULL, "trial": trial, "rungs": ((50, 0.5), (100, trial))}) for trial in (1, 2)], path)
+    return read_jsonl(path)
+
+
+def test_a_number_that_is_none_is_named_with_its_line_when_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    two_curves(path)
+    path.write_bytes(path.read_bytes().replace(b"[100, 2.0]", b"[100, 2..0]"))
+    first, second = read_jsonl(path)
+    assert (first.rungs, len(second.rungs)) == (((50, 0.5), (100, 1.0)), 2)
+    with pytest.raises(RecordError, match=r"trials\.jsonl, line 2: not a trial record: rungs: "):
+        tuple(second.rungs)
+    # ... and again: nothing half-read is left
+    with pytest.raises(RecordError, match="line 2"):
+        second.rungs[0]
+
+
+def test_curves_are_those_of_the_file_that_was_read_when_another_takes_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    records = two_curves(path)
+    write_jsonl([], path)
+    assert [record.rungs[1] for record in records] == [(100, 1.0), (100, 2.0)]
+
+
+def test_curves_of_a_file_that_was_written_into_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    records = two_curves(path)
+    with path.open("r+b") as file:
+        file.truncate(10)
+    with pytest.raises(RecordError, match=r"line 1: cannot be read: it has changed while it was read"):
+        tuple(records[0].rungs)
+
+
+def test_curves_that_wait_are_as_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    for told in (pickle.dumps, copy.deepcopy, hash, repr, list, to_plain):
+        waits = two_curves(path)[0].rungs
+        known: tuple[tuple[int, float], ...] = ((50, 0.5), (100, 1.0))
+        assert isinstance(waits, UnparsedPoints)
+        if told is pickle.dumps:
+            assert pickle.loads(pickle.dumps(waits)) == known  # noqa: S301 - our own
+        else:
+            assert told(waits) == told(known)
+
+
+def to_plain(curve: Curve) -> dict[str, Any]:
+    return TrialRecord(**{**FULL, "rungs": curve}).to_dict()
+
+
+def test_the_file_is_closed_when_the_records_are_gone(tmp_path: Path) -> None:
+    path = tmp_path / "trials.jsonl"
+    open_before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else None
+    if open_before is None:
+        pytest.skip("this system does not list the open files of a process")
+    records = two_curves(path)
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before + 1
+    del records
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before

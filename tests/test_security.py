@@ -233,11 +233,11 @@ def test_a_report_that_is_printed_does_not_steer_a_terminal(
         assert not [control for control in CONTROLS if control in text]
 
 
-def _damaged(out: Path, make_record: MakeRecord) -> None:
-    """Make a folder whose file of records has a torn line, newer than its database."""
-    fill(out, make_record())
-    write_results([make_record()], out, name="demo")
-    (out / RECORDS).write_bytes((out / RECORDS).read_bytes()[:-20])
+def _damaged(out: Path, record: TrialRecord, damage: Callable[[bytes], bytes] = lambda data: data[:-20]) -> None:
+    """Make a folder whose file of records is damaged, by default by a torn line, and newer than its database."""
+    fill(out, record)
+    write_results([record], out, name="demo")
+    (out / RECORDS).write_bytes(damage((out / RECORDS).read_bytes()))
     for name in (DATABASE, f"{DATABASE}-wal"):
         if (out / name).exists():
             os.utime(out / name, (0, 0))
@@ -246,7 +246,7 @@ def _damaged(out: Path, make_record: MakeRecord) -> None:
 def test_a_damaged_file_of_records_is_written_anew_from_the_database(
     make_record: MakeRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _damaged(tmp_path, make_record)
+    _damaged(tmp_path, make_record())
     with pytest.raises(
         RecordError, match=r"trials\.jsonl, line 1: invalid JSON: .*`autowarm report .*` writes"
     ) as raised:
@@ -258,6 +258,18 @@ def test_a_damaged_file_of_records_is_written_anew_from_the_database(
     assert "trials.jsonl is written anew from study.db" in err
     assert "line 1: invalid JSON" in err
     assert read_results(tmp_path) == [make_record()]
+
+
+def test_a_file_that_turns_out_damaged_where_a_curve_is_drawn_is_written_anew_from_the_database(
+    make_record: MakeRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = make_record(rungs=((50, 0.5), (100, 0.25)))
+    _damaged(tmp_path, record, lambda data: data.replace(b"[50, 0.5]", b"[50, 0..5]"))
+    assert len(read_results(tmp_path)) == 1
+    main(["report", str(tmp_path)])
+    assert "trials.jsonl is written anew from study.db: " in (err := capsys.readouterr().err)
+    assert "trials.jsonl, line 1: not a trial record: rungs: " in err
+    assert read_results(tmp_path) == [record]
 
 
 def test_a_damaged_file_without_a_database_says_what_to_do(make_record: MakeRecord, tmp_path: Path) -> None:

@@ -251,7 +251,8 @@ def _answer(
 def _constant(records: Sequence[TrialRecord]) -> float | None:
     """Return the value that all records ended with, where they are of several schedules; two may agree by chance."""
     ended = [r for r in records if has_value(r)]
-    if len({r.schedule for r in ended}) < 3 or len({r.value for r in ended}) > 1:
+    # in the order of what is quick to tell
+    if len({r.value for r in ended}) > 1 or len({r.schedule for r in ended}) < 3:
         return None
     return ended[0].value
 

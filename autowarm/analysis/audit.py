@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from autowarm.analysis.best import has_value
 from autowarm.record import TrialRecord
 
 # Of the trials that ended well, what counts as the best ones.
@@ -58,12 +59,12 @@ def pruning_audit(records: Iterable[TrialRecord]) -> PruningAudit:
     """
     search = [r for r in records if r.role == "search"]
     audited = [r for r in search if r.audit_step is not None and r.outcome in ("COMPLETE", "DIVERGED")]
-    ended = [r for r in search if r.outcome == "COMPLETE" and r.value is not None and math.isfinite(r.value)]
+    found = [_level(r) for r in audited if has_value(r)]
+    others = [_level(r) for r in search if r.audit_step is None and has_value(r)]
     # rounded up: of fewer than ten the best one is the best tenth
-    places = math.ceil(len(ended) * _TOP)
-    levels = sorted(_level(r) for r in ended)
-    best_other = min((_level(r) for r in ended if r.audit_step is None), default=math.inf)
-    found = [_level(r) for r in ended if r.audit_step is not None]
+    places = math.ceil((len(found) + len(others)) * _TOP)
+    levels = sorted([*found, *others])
+    best_other = min(others, default=math.inf)
     return PruningAudit(
         pruned=sum(r.outcome == "PRUNED" for r in search),
         audited=len(audited),

@@ -6,32 +6,78 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from autowarm.analysis.best import Horizon, horizon_order, target_horizon
-from autowarm.record import OUTCOMES, ROLES, TrialRecord
+from autowarm.record import OUTCOMES, ROLES, VALIDATION_BATCH_COST, TrialRecord
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
+class Part:
+    """What some records come to.
+
+    Attributes:
+        trials: how many.
+        steps: optimizer steps executed, and `val_batches`, validation batches executed.
+        seconds: wall time of the trials, added up; trials that ran side by side took less.
+    """
+
+    trials: int = 0
+    steps: int = 0
+    val_batches: int = 0
+    seconds: float = 0.0
+
+    @property
+    def cost(self) -> float:
+        """Training steps plus a third of the validation batches, in training steps."""
+        return self.steps + self.val_batches * VALIDATION_BATCH_COST
+
+    def __add__(self, other: Part) -> Part:
+        return Part(
+            self.trials + other.trials,
+            self.steps + other.steps,
+            self.val_batches + other.val_batches,
+            self.seconds + other.seconds,
+        )
+
+
+@dataclass(frozen=True)
 class Spend:
     """The cost of some records.
 
     Attributes:
-        trials: how many records.
-        steps: optimizer steps executed, and `val_batches`, validation batches executed.
-        cost: training steps plus a third of the validation batches, in training steps.
-        full_runs: `cost` over the cost of one full run at the target horizon.
-        seconds: wall time of the trials, added up; trials that ran side by side took less.
-        outcomes: trials by outcome, and `roles`, by role; only those that occur, in the usual order.
+        parts: what those of each (role, outcome) come to.
+        one_run: cost of one full run at the target horizon, in training steps.
     """
 
-    trials: int
-    steps: int
-    val_batches: int
-    cost: float
-    full_runs: float
-    seconds: float
-    outcomes: Mapping[str, int]
-    roles: Mapping[str, int]
+    parts: Mapping[tuple[str, str], Part]
+    one_run: float
+
+    @cached_property
+    def total(self) -> Part:
+        """What all of them come to."""
+        return sum(self.parts.values(), Part())
+
+    @property
+    def full_runs(self) -> float:
+        """Their cost over that of one full run."""
+        return self.total.cost / self.one_run
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Trials by outcome; only those that occur, in the usual order."""
+        counts = {name: sum(p.trials for (_, of), p in self.parts.items() if of == name) for name in OUTCOMES}
+        return {name: count for name, count in counts.items() if count}
+
+    @property
+    def roles(self) -> list[str]:
+        """The roles that occur, in the usual order."""
+        return [name for name in ROLES if any(role == name for role, _ in self.parts)]
+
+    def of(self, role: str, outcome: str | None = None) -> Spend:
+        """Return the cost of those of a role, and where one is given, of an outcome."""
+        parts = {p: found for p, found in self.parts.items() if p[0] == role and outcome in (None, p[1])}
+        return Spend(parts, self.one_run)
 
 
 def full_run_cost(records: Iterable[TrialRecord], horizon: Horizon) -> float:
@@ -65,7 +111,7 @@ def spend(records: Iterable[TrialRecord], target: Horizon | None = None) -> Spen
     """
     records = list(records)
     target = target_horizon(records) if target is None else target
-    return _spend(records, 1.0 if target is None else full_run_cost(records, target))
+    return Spend(_parts(records), 1.0 if target is None else full_run_cost(records, target))
 
 
 def spend_by_horizon(records: Iterable[TrialRecord]) -> dict[Horizon, Spend]:
@@ -80,7 +126,16 @@ def spend_by_horizon(records: Iterable[TrialRecord]) -> dict[Horizon, Spend]:
         horizon = record.target if record.role != "range_test" or target is None else target
         groups.setdefault(horizon, []).append(record)
     order = sorted(groups, key=horizon_order, reverse=True)
-    return {h: _spend(groups[h], full_run_cost(groups[h], h)) for h in order}
+    return {h: Spend(_parts(groups[h]), full_run_cost(groups[h], h)) for h in order}
+
+
+def together(spent: Iterable[Spend], one_run: float) -> Spend:
+    """Return the cost of what several come to, in runs of such a cost."""
+    parts: dict[tuple[str, str], Part] = {}
+    for each in spent:
+        for part, found in each.parts.items():
+            parts[part] = parts.get(part, Part()) + found
+    return Spend(parts, one_run)
 
 
 def outcomes_of(records: Iterable[TrialRecord]) -> dict[str, int]:
@@ -89,16 +144,16 @@ def outcomes_of(records: Iterable[TrialRecord]) -> dict[str, int]:
     return {name: counts[name] for name in OUTCOMES if counts[name]}
 
 
-def _spend(records: list[TrialRecord], one_run: float) -> Spend:
-    roles = Counter[str](r.role for r in records)
-    cost = sum(r.cost for r in records)
-    return Spend(
-        trials=len(records),
-        steps=sum(r.own_steps for r in records),
-        val_batches=sum(r.val_batches for r in records),
-        cost=cost,
-        full_runs=cost / one_run,
-        seconds=sum(r.seconds for r in records),
-        outcomes=outcomes_of(records),
-        roles={name: roles[name] for name in ROLES if roles[name]},
-    )
+def _parts(records: Iterable[TrialRecord]) -> dict[tuple[str, str], Part]:
+    groups: dict[tuple[str, str], list[TrialRecord]] = {}
+    for record in records:
+        groups.setdefault((record.role, record.outcome), []).append(record)
+    return {
+        part: Part(
+            len(found),
+            sum(r.own_steps for r in found),
+            sum(r.val_batches for r in found),
+            sum(r.seconds for r in found),
+        )
+        for part, found in groups.items()
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autowarm.analysis.estimate import Estimate
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 # Cells with fewer runs are no example.
 _ENOUGH = 5
+# By such a factor, and by a hundredth of the run, another share is clearly another one.
+_CLEARLY, _HUNDREDTH = 2.0, 0.01
 
 
 def share_words(low: float, high: float) -> str:
@@ -107,6 +110,33 @@ def _shortest(need: WarmupNeed) -> list[str]:
     return [
         f"The shortest warmup within noise of the best {need.metric} is {percent(need.shortest.value)} of the steps "
         f"({_percent(need.shortest)}); noise is {number(need.noise, 2)}, from {noise}."
+    ]
+
+
+def by_length_sentences(need: WarmupNeed, by_length: Sequence[tuple[int, float]]) -> list[str]:
+    """Say why the shortest warmup of some length is another one than that of all; nothing where none is clearly.
+
+    Args:
+        need: of runs of several lengths.
+        by_length: of each length, how many runs there are, and the share of its shortest warmup; NaN where unknown.
+    """
+    known = [(runs, share) for runs, share in by_length if math.isfinite(share)]
+    if len(known) < 2 or need.shortest is None or need.total_steps is None or need.matters is False:
+        return []
+    shares, runs = sorted(share for _, share in known), sorted(runs for runs, _ in known)
+    together = need.shortest.value
+    lower = together > max(shares[0] * _CLEARLY, shares[0] + _HUNDREDTH)
+    higher = shares[-1] > max(together * _CLEARLY, together + _HUNDREDTH)
+    shortest_run, longest_run = need.total_steps
+    if not (lower or higher) or shortest_run == longest_run:
+        return []
+    steps = f"{shortest_run:,.0f} to {longest_run:,.0f}"
+    within = need.shortest.low <= shares[0] and shares[-1] <= need.shortest.high
+    return [
+        f"By length of run the shortest warmup is {percent(shares[0])} to {percent(shares[-1])}: each of these rests "
+        f"on the {runs[0]:,} to {runs[-1]:,} runs of about that length, the {percent(together)} on all runs of {steps} "
+        f"steps together, where the same share of a longer run is more steps"
+        f"{'; all of them lie within its interval' * within}."
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autowarm.analysis.answer import answer_of
 from autowarm.analysis.best import Horizon, best_record, horizon_words, horizons
-from autowarm.analysis.spend import spend
+from autowarm.analysis.spend import outcomes_of
 from autowarm.errors import StudyError
 from autowarm.record import TrialRecord
 
@@ -51,7 +51,7 @@ def confirmed_seeds(records: Sequence[TrialRecord], chosen: TrialRecord) -> tupl
 
 def _why_nothing(searched: Sequence[TrialRecord], horizon: Horizon) -> str:
     here = [r for r in searched if r.horizon == horizon]
-    outcomes = ", ".join(f"{count} {name}" for name, count in spend(here).outcomes.items())
+    outcomes = ", ".join(f"{count} {name}" for name, count in outcomes_of(here).items())
     said = f"no search trial at {horizon_words(horizon)} is COMPLETE with a finite value ({outcomes})"
     others = [other for other in horizons(searched) if best_record(searched, other) is not None]
     return (

@@ -16,7 +16,7 @@ from autowarm.analysis.horizon_grid import HorizonGrid, horizon_grid
 from autowarm.analysis.importance import Importance, importance
 from autowarm.analysis.runs import Runs, runs_of
 from autowarm.analysis.scaling import Scaling, scaling
-from autowarm.analysis.spend import Spend, spend, spend_by_horizon
+from autowarm.analysis.spend import Spend, spend_by_horizon, together
 from autowarm.analysis.trust import Doubt, doubts
 from autowarm.analysis.warmup_need import WarmupNeed, warmup_need
 from autowarm.planning.range_test import Bracket, found_range
@@ -88,8 +88,9 @@ class Contents:
 
     @cached_property
     def spent(self) -> Spend:
-        """What all records cost."""
-        return spend(self.records, self.target)
+        """What all records cost, in full runs at the target."""
+        by_horizon = self.spent_by_horizon
+        return together(by_horizon.values(), by_horizon[self.target].one_run if self.target in by_horizon else 1.0)
 
     @cached_property
     def spent_by_horizon(self) -> dict[Horizon, Spend]:

@@ -10,7 +10,7 @@ import numpy as np
 from autowarm.analysis.answer import Answer
 from autowarm.analysis.best import horizon_words
 from autowarm.analysis.compare import Comparison
-from autowarm.analysis.spend import spend
+from autowarm.analysis.spend import outcomes_of
 from autowarm.report.contents import Contents
 from autowarm.report.words import counts_words, lr_interval, schedule_in_words
 from autowarm.words import counted, duration, number, percent, signed
@@ -60,7 +60,7 @@ def _of_study(contents: Contents) -> Headline:
         return Headline("There is no answer yet:", " no trial has run.")
     here = contents.at(target)
     if answer is None or answer.record.schedule is None:
-        outcomes = counts_words(spend(here).outcomes) or f"{len(contents.records)} shorter runs so far"
+        outcomes = counts_words(outcomes_of(here)) or f"{len(contents.records)} shorter runs so far"
         rest = f" no search trial at {horizon_words(target)} ended well ({outcomes})."
         return Headline("There is no answer yet:", rest, facts=(_cost(contents),))
     shorter = sum(r.target == target != r.horizon and r.role == "search" for r in contents.records)
@@ -128,7 +128,8 @@ def _gain(against: Comparison) -> Fact:
 def _cost(contents: Contents) -> Fact:
     spent = contents.spent
     unit = "full run" if number(spent.full_runs) == "1" else "full runs"
-    detail = f"{counted(spent.trials, 'trial')}, {spent.steps:,} steps, {duration(spent.seconds)} of training"
+    total = spent.total
+    detail = f"{counted(total.trials, 'trial')}, {total.steps:,} steps, {duration(total.seconds)} of training"
     return Fact("Cost to find", f"{number(spent.full_runs)} {unit}", detail)
 
 

@@ -6,15 +6,12 @@ import contextlib
 from pathlib import Path
 
 from autowarm.files import replace
+from autowarm.report.tables import WORDS
 
-# All other columns are numbers with a fraction.
+# All other columns but those of words are numbers with a fraction.
 _WHOLE = (
     *("trial", "total_steps", "dataset_size", "batch_size", "seed", "steps", "val_batches"),
     *("warmup_steps", "target_steps", "step_offset"),
-)
-_WORDS = (
-    *("study", "role", "outcome", "monitor", "mode", "warmup", "decay", "cooldown", "decay_from", "decay_to"),
-    *("label", "reason", "error"),
 )
 
 
@@ -39,7 +36,7 @@ def write_parquet(table: str, path: Path) -> None:
         read_options=csv.ReadOptions(use_threads=False, block_size=len(data) + 1),
         parse_options=csv.ParseOptions(newlines_in_values=True),
         convert_options=csv.ConvertOptions(
-            column_types={name: pa.string() if name in _WHOLE + _WORDS else pa.float64() for name in names},
+            column_types={name: pa.string() if name in _WHOLE + WORDS else pa.float64() for name in names},
             strings_can_be_null=True,
             null_values=[""],
         ),

@@ -97,8 +97,12 @@ def draw(records: Sequence[TrialRecord], path: Path, *, answers: Answers | None 
 def picture(records: Sequence[TrialRecord], *, rows: int = MAX_HORIZONS, answers: Answers | None = None) -> Figure:
     """Return that picture as a figure, of at most so many of the largest horizons."""
     # levels of a ladder, too: they were trained, and are all there is of one that was interrupted
-    trained = sorted({r.horizon for r in records if r.role != "range_test"}, key=horizon_order, reverse=True)
-    panels = [panel_of(records, horizon, answers=answers) for horizon in trained[:rows]]
+    trained: dict[Horizon, list[TrialRecord]] = {}
+    for record in records:
+        if record.role != "range_test":
+            trained.setdefault(record.horizon, []).append(record)
+    largest = sorted(trained, key=horizon_order, reverse=True)[:rows]
+    panels = [panel_of(trained[horizon], horizon, answers=answers) for horizon in largest]
     figure = new_figure(width=12.0, height=4.3 * max(len(panels), 1))
     if not panels:
         figure.text(0.5, 0.5, "No trial has run yet", ha="center", va="center", fontsize=14)

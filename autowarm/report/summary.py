@@ -10,7 +10,7 @@ from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.best import best_record, horizon_words, horizons
 from autowarm.analysis.compare import Comparison, comparisons
 from autowarm.analysis.doubt import Bounds
-from autowarm.analysis.spend import spend
+from autowarm.analysis.spend import outcomes_of, spend
 from autowarm.record import TrialRecord
 from autowarm.report.contents import bounds_of
 
@@ -44,12 +44,12 @@ def summary(records: Sequence[TrialRecord], out: Path, bounds: Bounds | None = N
         lines += [f"  {sentence}" for sentence in answer.sentences()]
         keep = keep or answer.is_today or any(c.lost for c in against)
     spent = spend(records)
-    tests = [r for r in records if r.role == "range_test"]
+    tests = spent.of("range_test").total
     # to diverge is what a range test is for
-    counts = spend([r for r in records if r.role != "range_test"]).outcomes
+    counts = outcomes_of(r for r in records if r.role != "range_test")
     outcomes = ", ".join(f"{count} {name}" for name, count in counts.items())
-    outcomes += f"; the range test took {spend(tests).steps:,} steps" if tests else ""
-    lines += ["", f"Spent {spent.steps:,} training steps, {spent.full_runs:.1f} full runs ({outcomes})."]
+    outcomes += f"; the range test took {tests.steps:,} steps" if tests.trials else ""
+    lines += ["", f"Spent {spent.total.steps:,} training steps, {spent.full_runs:.1f} full runs ({outcomes})."]
     lines += [f"Note: {sentence}" for sentence in advise(records, bounds_of(records, bounds))]
     lines.append(f"Results: {out / 'report.md'}, {out / 'report.png'}, {out / 'trials.csv'}")
     export = f"autowarm export {out} --format yaml -o best.yaml"

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from autowarm.analysis.spend import full_run_cost, spend, spend_by_horizon
+from autowarm.analysis.spend import Part, full_run_cost, spend, spend_by_horizon
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def test_nothing_costs_nothing() -> None:
     spent = spend([])
-    assert (spent.trials, spent.cost, spent.full_runs, spent.outcomes, spent.roles) == (0, 0, 0, {}, {})
+    assert (spent.total.trials, spent.total.cost, spent.full_runs, spent.outcomes, spent.roles) == (0, 0, 0, {}, [])
     assert spend_by_horizon([]) == {}
 
 
@@ -28,11 +28,14 @@ def test_the_parts_add_up(make_record: MakeRecord) -> None:
         make_record(steps=100, val_batches=30, seconds=2.0, role="baseline"),
     ]
     spent = spend(records)
-    assert (spent.trials, spent.steps, spent.val_batches, spent.seconds) == (4, 247, 72, 5.5)
-    assert spent.cost == pytest.approx(247 + 24)
+    assert spent.total == Part(4, 247, 72, 5.5)
+    assert spent.total.cost == pytest.approx(247 + 24)
     assert spent.full_runs == pytest.approx((247 + 24) / 110)
     assert spent.outcomes == {"COMPLETE": 2, "DIVERGED": 1, "PRUNED": 1}
-    assert spent.roles == {"search": 3, "baseline": 1}
+    assert spent.roles == ["search", "baseline"]
+    assert spent.of("search").outcomes == {"COMPLETE": 1, "DIVERGED": 1, "PRUNED": 1}
+    assert spent.of("search", "PRUNED").total.trials == 1
+    assert spent.of("search").full_runs + spent.of("baseline").full_runs == pytest.approx(spent.full_runs)
 
 
 def test_a_full_run_includes_the_validation_of_a_complete_trial(make_record: MakeRecord) -> None:
@@ -55,7 +58,7 @@ def test_shared_steps_are_counted_once_and_a_full_run_is_one_by_itself(make_reco
     branch = make_record(trunk="one", shared_steps=80, rungs=rungs, val_batches=9, seconds=1.0)
     constant = make_record(trunk="one", shared_steps=100, rungs=rungs, val_batches=0, seconds=0.0)
     spent = spend([carrier, branch, constant])
-    assert (spent.steps, spent.val_batches, spent.cost) == (100 + 20 + 0, 63, 120 + 21)
+    assert (spent.total.steps, spent.total.val_batches, spent.total.cost) == (100 + 20 + 0, 63, 120 + 21)
     assert full_run_cost([carrier, branch, constant], (100, 1000)) == pytest.approx(100 + 4 * 9 / 3)
     assert spent.full_runs == pytest.approx(141 / 112)
     # nothing better is known

@@ -4,15 +4,18 @@ import gzip
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from runs_of_truth import curve, failures, log_uniform, make_runs
 
+from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.runs import Runs
 from autowarm.analysis.stable_lr import lr_factor
 from autowarm.analysis.warmup_need import SHARES, WarmupNeed, warmup_need
+from autowarm.analysis.warmup_words import by_length_sentences
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("AUTOWARM_SHARED", ROOT.parent / "shared" / "data"))
@@ -96,3 +99,22 @@ def test_failures_by_warmup_are_those_of_a_thousand_real_runs() -> None:
     assert [cell.share_low for cell in row] == list(SHARES[:-1])
     assert [round(cell.failure.value, 2) for cell in row] == [0.34, 0.03, 0.02, 0.0]
     assert needed(runs).matters is True
+
+
+def test_why_single_lengths_need_another_warmup_than_all_together_is_said_where_they_clearly_do() -> None:
+    found = needed(search(0, factor=4.0, gain=0.0))
+    need = replace(found, shortest=Estimate(0.12, 0.014, 0.2), total_steps=(30_800.0, 60_415.0))
+    (said,) = by_length_sentences(need, [(75, 0.066), (302, 0.017), (131, 0.14), (9, math.nan)])
+    assert said == (
+        "By length of run the shortest warmup is 1.7 % to 14 %: each of these rests on the 75 to 302 runs of about "
+        "that length, the 12 % on all runs of 30,800 to 60,415 steps together, where the same share of a longer run is "
+        "more steps; all of them lie within its interval."
+    )
+    (beyond,) = by_length_sentences(need, [(75, 0.1), (302, 0.3)])
+    assert beyond.endswith("of a longer run is more steps.")
+    for none in ([(75, 0.1), (302, 0.2)], [(75, 0.01)], [(75, 0.01), (302, math.nan)]):
+        assert by_length_sentences(need, none) == []
+    tiny = replace(need, shortest=Estimate(0.00001, 0.0, 0.001))
+    assert by_length_sentences(tiny, [(75, 0.0), (302, 0.0003)]) == []
+    assert by_length_sentences(replace(need, total_steps=(2000.0, 2000.0)), [(75, 0.01), (302, 0.3)]) == []
+    assert by_length_sentences(replace(need, matters=False), [(75, 0.01), (302, 0.3)]) == []

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import csv
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from autowarm.report.tables import COLUMNS, RARE, last_line, to_csv, to_frame, to_row
+from autowarm.report.tables import COLUMNS, RARE, last_line, to_columns, to_csv, to_frame
 from autowarm.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     MakeRecord = Callable[..., TrialRecord]
 
 TRACEBACK = "Traceback (most recent call last):\n  File x, line 1\nRuntimeError: out of memory\n\n"
+
+
+def to_row(record: TrialRecord) -> dict[str, Any]:
+    return {name: value for name, (value,) in to_columns([record]).items()}
 
 
 def test_a_row_resolves_the_warmup_both_ways(make_record: MakeRecord) -> None:

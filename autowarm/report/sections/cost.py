@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autowarm.analysis.best import best_record, horizon_words, horizons
-from autowarm.analysis.spend import Spend, full_run_cost, outcomes_of, spend
+from autowarm.analysis.spend import Spend, full_run_cost, outcomes_of
 from autowarm.report.cells import decay_cell, lr_cell, warmup_cell
 from autowarm.report.contents import Contents
 from autowarm.report.document import Figure, Image, Section, Text, table
@@ -41,8 +41,8 @@ def range_test(contents: Contents) -> Section | None:
     found = contents.range_found
     if found is None:
         return None
-    cost = spend([r for r in contents.records if r.role == "range_test"], contents.target)
-    said = f"{found.words}. It took {cost.steps:,} training steps, {number(cost.full_runs, 2)} full runs."
+    cost = contents.spent.of("range_test")
+    said = f"{found.words}. It took {cost.total.steps:,} training steps, {number(cost.full_runs, 2)} full runs."
     picture = Image("Training loss over the learning rate", RANGE_PICTURE)
     return Section("Range of initial_lr", (Text(said), picture, Figure("range_test")))
 
@@ -53,10 +53,9 @@ def spent(contents: Contents) -> Section | None:
         return None
     by_horizon = contents.spent_by_horizon
     rows = [_row(horizon_words(horizon), spent) for horizon, spent in by_horizon.items()]
-    roles = list(contents.spent.roles)
+    roles = contents.spent.roles
     if len(roles) > 1:
-        of_role = {name: [r for r in contents.records if r.role == name] for name in roles}
-        rows += [_row(f"of it {name}", spend(of_role[name], contents.target)) for name in roles]
+        rows += [_row(f"of it {name}", contents.spent.of(name)) for name in roles]
     unit = "Full runs are cost over the cost of one run at the same horizon"
     if len(by_horizon) > 1:
         rows.append(_row("all", contents.spent))
@@ -67,12 +66,13 @@ def spent(contents: Contents) -> Section | None:
 
 
 def _row(title: str, spent: Spend) -> tuple[object, ...]:
+    total = spent.total
     return (
         title,
-        f"{spent.trials} ({counts_words(spent.outcomes)})",
-        f"{spent.steps:,}",
-        f"{spent.val_batches:,}",
-        f"{spent.cost:,.0f}",
+        f"{total.trials} ({counts_words(spent.outcomes)})",
+        f"{total.steps:,}",
+        f"{total.val_batches:,}",
+        f"{total.cost:,.0f}",
         f"{spent.full_runs:.1f}",
-        duration(spent.seconds),
+        duration(total.seconds),
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from autowarm.analysis.sensitivity import Sensitivity
 from autowarm.analysis.stable_lr import StableLr
 from autowarm.analysis.warmup_need import Cell
+from autowarm.analysis.warmup_words import by_length_sentences
 from autowarm.report.contents import Contents
 from autowarm.report.document import Figure, Section, Table, Text, bullets, table
 from autowarm.report.words import interval, lr_interval
@@ -22,7 +23,9 @@ def how_much_warmup(contents: Contents) -> Section | None:
     need = contents.warmup
     if need is None or need.runs < _FEWEST:
         return None
-    blocks = bullets(need.sentences())
+    cells_by_length = [cell for row in contents.grid.cells for cell in row] if contents.grid is not None else []
+    by_length = [(cell.tried, cell.warmup_ratio) for cell in cells_by_length if not cell.predicted]
+    blocks = bullets([*need.sentences(), *by_length_sentences(need, by_length)])
     blocks.append(Figure("warmup_map"))
     cells = [row for row in need.cells if any(cell.runs for cell in row)]
     if cells:
