@@ -456,6 +456,7 @@ _COMMANDS: dict[str, tuple[Callable[[ArgumentParser], None], Callable[[Namespace
         "horizons      best schedule by total_steps and dataset_size\n"
         "warmup_map    every run by its peak learning rate and its warmup, failures as crosses\n"
         "decays        each decay at its own best learning rate\n"
+        "cooldowns     final metric by total_steps and cooldown, from the trials of one trunk\n"
         "importance    what the differences between the runs come from\n"
         "scaling       best learning rate by length of run, with a band\n"
         "lr_curves     learning rates of the top schedules and of today's\n"

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from autowarm.analysis.cooldowns import Cooldown, CooldownTable
 from autowarm.analysis.decay_choice import DecayBest, DecayChoice
 from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.horizon_grid import GridCell, HorizonGrid
@@ -233,5 +234,22 @@ def _analyses(word: str) -> dict[str, object]:
             noise=0.02,
         ),
         "grid": grid,
+        "cooldowns": CooldownTable(
+            initial_lr=0.01,
+            warmup_steps=20,
+            metric=f"val_loss{word}",
+            mode="min",
+            seeds=2,
+            total_steps=(200, 400),
+            cooldowns=(Cooldown(0.0), Cooldown(0.2, "linear")),
+            values={
+                (200, Cooldown(0.0)): 1.4,
+                (200, Cooldown(0.2, "linear")): 1.2,
+                (400, Cooldown(0.2, "linear")): 1.1,
+            },
+            trials=6,
+            steps=960,
+            represented=1600,
+        ),
         "doubts": (Doubt(kind="bound", words=f"The best initial_lr is at the high end{word}: raise it."),),
     }

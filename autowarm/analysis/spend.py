@@ -20,12 +20,14 @@ class Part:
         trials: how many.
         steps: optimizer steps executed, and `val_batches`, validation batches executed.
         seconds: wall time of the trials, added up; trials that ran side by side took less.
+        represented: optimizer steps of the trials, each counted from its start: those that trials share, once for each.
     """
 
     trials: int = 0
     steps: int = 0
     val_batches: int = 0
     seconds: float = 0.0
+    represented: int = 0
 
     @property
     def cost(self) -> float:
@@ -38,6 +40,7 @@ class Part:
             self.steps + other.steps,
             self.val_batches + other.val_batches,
             self.seconds + other.seconds,
+            self.represented + other.represented,
         )
 
 
@@ -154,6 +157,7 @@ def _parts(records: Iterable[TrialRecord]) -> dict[tuple[str, str], Part]:
             sum(r.own_steps for r in found),
             sum(r.val_batches for r in found),
             sum(r.seconds for r in found),
+            sum(r.steps for r in found),
         )
         for part, found in groups.items()
     }

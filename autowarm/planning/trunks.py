@@ -8,10 +8,12 @@ which one of them lets go of it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from autowarm.planning.price import price_of
+from autowarm.pruning import ema_rungs_of, rungs_of
 from autowarm.record import VALIDATION_BATCH_COST
 from autowarm.schedule import Schedule
 from autowarm.specs import JobInfo, carrier_of
@@ -174,3 +176,33 @@ def price_of_trunk(
         cost_alone=trunk.represented_steps + validations_alone * each,
         seconds_alone=seconds(len(trunk.branches), trunk.represented_steps, validations_alone),
     )
+
+
+def price_together(
+    wanted: Sequence[tuple[Schedule, int]], info: JobInfo, *, averaged: bool, seeds: int = 1
+) -> TrunkPrice | None:
+    """Return what wanted trials cost with the steps that they have in common trained once; None where there are none.
+
+    Args:
+        wanted: as for `plan_trunks`.
+        info: of a look at the job, at any horizon.
+        averaged: whether the averaged weights are validated, too.
+        seeds: that each of them is trained on.
+    """
+    trunks, alone = plan_trunks(wanted, least_shared=LEAST_SHARED)
+    if not trunks:
+        return None
+
+    def own(steps: int) -> TrunkPrice:
+        emas = len(ema_rungs_of(steps)) * averaged
+        price = price_of(
+            replace(info, total_steps=steps), rungs=len(rungs_of(steps)), ema_rungs=emas, n_trials=1, checks=0, n_jobs=1
+        )
+        return TrunkPrice(price.cost, price.seconds, price.cost, price.seconds)
+
+    prices = [own(wanted[index][1]) for index in alone]
+    for trunk in trunks:
+        lengths = [branch.total_steps for branch in trunk.branches]
+        emas = [ema_rungs_of(steps) if averaged else () for steps in lengths]
+        prices.append(price_of_trunk(trunk, info, rungs=map(rungs_of, lengths), ema_rungs=emas))
+    return TrunkPrice(*(seeds * sum(getattr(price, f.name) for price in prices) for f in fields(TrunkPrice)))

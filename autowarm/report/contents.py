@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias, get_args
 from autowarm.analysis.answer import Answer, answer_of
 from autowarm.analysis.best import Horizon, horizons, target_horizon
 from autowarm.analysis.compare import Comparison, comparisons
+from autowarm.analysis.cooldowns import CooldownTable, cooldown_table
 from autowarm.analysis.decay_choice import DecayChoice, decay_choice
 from autowarm.analysis.doubt import Bounds
 from autowarm.analysis.horizon_grid import HorizonGrid, horizon_grid
@@ -23,7 +24,7 @@ from autowarm.planning.range_test import Bracket, found_range
 from autowarm.record import TrialRecord
 
 # The fields of `Contents` that take time.
-Analysis: TypeAlias = Literal["warmup", "decays", "importance", "scaling", "grid", "doubts"]
+Analysis: TypeAlias = Literal["warmup", "decays", "importance", "scaling", "grid", "doubts", "cooldowns"]
 ANALYSES: tuple[Analysis, ...] = get_args(Analysis)
 
 
@@ -46,6 +47,7 @@ class Contents:
         scaling: how the best lr moves with the length of the run.
         grid: the best schedule of each horizon.
         doubts: what speaks against the answer.
+        cooldowns: the final metric by length and cooldown, from trials that shared a trunk.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Contents:
     scaling: Scaling | None = None
     grid: HorizonGrid | None = None
     doubts: tuple[Doubt, ...] = ()
+    cooldowns: CooldownTable | None = None
 
     @property
     def answer(self) -> Answer | None:
@@ -166,6 +169,7 @@ def _analysed(contents: Contents, only: Collection[Analysis] = ANALYSES) -> Cont
         "scaling": lambda: law,
         "grid": lambda: horizon_grid(runs, law),
         "doubts": lambda: tuple(doubts(runs, contents.records or None, contents.bounds, answers)),
+        "cooldowns": lambda: cooldown_table(contents.records),
     }
     return replace(contents, **{name: make[name]() for name in only})  # type: ignore[arg-type] # fields by name
 

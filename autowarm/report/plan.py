@@ -5,9 +5,10 @@ from __future__ import annotations
 from autowarm.planning.horizon_plan import HorizonPlan
 from autowarm.planning.ladder import Ladder
 from autowarm.planning.range_test import RangeTestPlan
+from autowarm.planning.trunks import price_together
 from autowarm.settings import StudySettings
 from autowarm.space import Choice, Dimension, Fixed, Range
-from autowarm.words import counted, duration, number
+from autowarm.words import counted, duration, number, percent
 
 
 def plan_text(settings: StudySettings, plans: list[HorizonPlan]) -> str:
@@ -33,6 +34,7 @@ def plan_text(settings: StudySettings, plans: list[HorizonPlan]) -> str:
             lines += ["", f"All {len(plans)} horizons: {_price(sum(p.price.seconds for p in plans), plans)}"]
         else:
             lines += ["", f"Each of the {len(plans)} horizons has that budget."]
+    lines += _together(settings, plans)
     if settings.budget is not None:
         lines += [
             "",
@@ -46,6 +48,29 @@ def plan_text(settings: StudySettings, plans: list[HorizonPlan]) -> str:
         "which saves steps; start-up, the look at the job and other work on this machine come on top.",
     ]
     return "\n".join(lines)
+
+
+def _together(settings: StudySettings, plans: list[HorizonPlan]) -> list[str]:
+    """Return what a grid costs with the steps that its trials have in common trained once, for each dataset_size."""
+    if settings.sampler != "grid" or not settings.trunks or plans[0].info.processes > 1:
+        return []
+    lines = []
+    for size in dict.fromkeys(plan.dataset_size for plan in plans):
+        here = [plan for plan in plans if plan.dataset_size == size]
+        wanted = [(schedule, plan.info.total_steps) for plan in here for schedule in settings.space.grid]
+        longest = max(here, key=lambda plan: plan.info.total_steps)
+        averaged = settings.pruning != "off"
+        price = price_together(wanted, longest.info, averaged=averaged, seeds=settings.seeds)
+        if price is None:
+            continue
+        of = f" with {size:,} examples" if size is not None else ""
+        saved = percent(1 - price.cost / price.cost_alone)
+        lines += [
+            "",
+            f"Trials{of} that begin alike train their first steps once, where the job can branch: {price.cost:,.0f} "
+            f"steps = {number(price.cost / longest.price.run_cost, 3)} full runs for the grid, {saved} less.",
+        ]
+    return lines
 
 
 def _range_test(test: RangeTestPlan, plan: HorizonPlan) -> list[str]:

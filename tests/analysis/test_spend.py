@@ -28,7 +28,7 @@ def test_the_parts_add_up(make_record: MakeRecord) -> None:
         make_record(steps=100, val_batches=30, seconds=2.0, role="baseline"),
     ]
     spent = spend(records)
-    assert spent.total == Part(4, 247, 72, 5.5)
+    assert spent.total == Part(4, 247, 72, 5.5, 247)
     assert spent.total.cost == pytest.approx(247 + 24)
     assert spent.full_runs == pytest.approx((247 + 24) / 110)
     assert spent.outcomes == {"COMPLETE": 2, "DIVERGED": 1, "PRUNED": 1}
@@ -59,6 +59,7 @@ def test_shared_steps_are_counted_once_and_a_full_run_is_one_by_itself(make_reco
     constant = make_record(trunk="one", shared_steps=100, rungs=rungs, val_batches=0, seconds=0.0)
     spent = spend([carrier, branch, constant])
     assert (spent.total.steps, spent.total.val_batches, spent.total.cost) == (100 + 20 + 0, 63, 120 + 21)
+    assert spent.total.represented == 300
     assert full_run_cost([carrier, branch, constant], (100, 1000)) == pytest.approx(100 + 4 * 9 / 3)
     assert spent.full_runs == pytest.approx(141 / 112)
     # nothing better is known

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from autowarm.decays import COOLDOWNS
 from autowarm.errors import ScheduleError
-from autowarm.planning.trunks import Branch, Trunk, plan_trunks, price_of_trunk
+from autowarm.planning.trunks import Branch, Trunk, plan_trunks, price_of_trunk, price_together
+from autowarm.pruning import ema_rungs_of, rungs_of
+from autowarm.record import VALIDATION_BATCH_COST
 from autowarm.schedule import Schedule
 from autowarm.specs import JobSpec, TrainingSpec, TrunkSpec
 
@@ -195,3 +197,22 @@ def test_a_trunk_costs_what_it_trains_and_validates_once() -> None:
     # a window of its own for each number of steps: at 30 one for both, at 20 and 50 the other; at 40 the branch's
     assert averaged.cost == price.cost + 4 * 3
     assert averaged.cost_alone == price.cost_alone + 5 * 3
+
+
+def test_trials_together_cost_their_trunks_and_what_shares_nothing() -> None:
+    info = replace(INFO, total_steps=400)
+    held = [(wsd(0.2), 200), (wsd(0.4), 400)]
+    (trunk,), _ = plan_trunks(held)
+    rungs = [rungs_of(b.total_steps) for b in trunk.branches]
+    expected = price_of_trunk(trunk, info, rungs=rungs)
+    assert price_together(held, info, averaged=False) == expected
+    averaged = price_of_trunk(trunk, info, rungs=rungs, ema_rungs=[ema_rungs_of(b.total_steps) for b in trunk.branches])
+    assert price_together(held, info, averaged=True) == averaged
+    linear = [(Schedule(initial_lr=0.5, decay="linear"), 100)]
+    found = price_together([*held, *linear], info, averaged=False, seeds=3)
+    assert found is not None
+    # a validation has three batches, each a third of a step
+    alone = 100 + 20 * INFO.val_batches * VALIDATION_BATCH_COST
+    assert found.cost == 3 * (expected.cost + alone)
+    assert found.cost_alone == 3 * (expected.cost_alone + alone)
+    assert price_together(linear, info, averaged=False) is None

@@ -74,12 +74,17 @@ def test_a_page_answers_first_and_has_a_section_for_each_question() -> None:
     assert page.of("strong") == ["Use lr 0.00794, warmup 15 %, cosine"]
     assert page.of("dt") == ["Expected val_loss", "Gain over today", "Cost to find"]
     assert [text for text in page.of("h2") if text] == [
-        *("Best schedules", "How much warmup", "Which decay", "What matters", "Longer runs or more data"),
-        *("Can I trust it?", "Trained again on fresh seeds", "Tuned against today's schedule"),
+        *("Best schedules", "How much warmup", "Which decay", "Length and cooldown", "What matters"),
+        *(
+            "Longer runs or more data",
+            "Can I trust it?",
+            "Trained again on fresh seeds",
+            "Tuned against today's schedule",
+        ),
         *("Curves", "What was spent", "What diverged", "What failed", "How to use the schedule"),
     ]
     drawn = [attrs["data-plot"] for tag, attrs in page.tags if "data-plot" in attrs]
-    assert drawn == [*[*PLOTS][:7], "cost"], "all but that of a range test, in the order of the sections"
+    assert drawn == [*[*PLOTS][:8], "cost"], "all but that of a range test, in the order of the sections"
     assert set(page.data["plots"]) == set(drawn)
     assert "30 % of 20" in page.words, "the table of failures"
 
@@ -216,6 +221,7 @@ def test_records_of_several_metrics_are_refused() -> None:
     [
         ("warmup", "How much warmup"),
         ("decays", "Which decay"),
+        ("cooldowns", "Length and cooldown"),
         ("importance", "What matters"),
         ("scaling", "Longer runs or more data"),
     ],

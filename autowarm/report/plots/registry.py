@@ -7,6 +7,7 @@ from collections.abc import Callable
 from autowarm.errors import SettingsError, unknown
 from autowarm.report.contents import Analysis, Contents
 from autowarm.report.plot import Plot
+from autowarm.report.plots.cooldowns import cooldowns
 from autowarm.report.plots.cost import cost
 from autowarm.report.plots.curves import loss_curves, lr_curves, range_test
 from autowarm.report.plots.effects import decays, importance, scaling
@@ -17,6 +18,7 @@ PLOTS: dict[str, tuple[str, Callable[[Contents], Plot | str]]] = {
     "horizons": ("best schedule by total_steps and dataset_size", horizons),
     "warmup_map": ("every run by its peak learning rate and its warmup, failures as crosses", warmup_map),
     "decays": ("each decay at its own best learning rate", decays),
+    "cooldowns": ("final metric by total_steps and cooldown, from the trials of one trunk", cooldowns),
     "importance": ("what the differences between the runs come from", importance),
     "scaling": ("best learning rate by length of run, with a band", scaling),
     "lr_curves": ("learning rates of the top schedules and of today's", lr_curves),
@@ -30,6 +32,7 @@ READS: dict[str, tuple[Analysis, ...]] = {
     "horizons": ("grid",),
     "warmup_map": ("warmup",),
     "decays": ("decays",),
+    "cooldowns": ("cooldowns",),
     "importance": ("importance",),
     "scaling": ("scaling",),
 }

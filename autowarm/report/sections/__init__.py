@@ -8,6 +8,7 @@ from autowarm.report.contents import Contents
 from autowarm.report.document import Section
 from autowarm.report.sections.again import compared, trained_again
 from autowarm.report.sections.best import best
+from autowarm.report.sections.cooldowns import cooldowns
 from autowarm.report.sections.cost import ladder, range_test, spent
 from autowarm.report.sections.curves import curves
 from autowarm.report.sections.decay import which_decay
@@ -18,7 +19,7 @@ from autowarm.report.sections.use import use
 from autowarm.report.sections.warmup import how_much_warmup
 
 _SECTIONS: tuple[Callable[[Contents], Section | None], ...] = (
-    *(best, how_much_warmup, which_decay, what_matters, longer, trust, trained_again, compared, audited),
+    *(best, how_much_warmup, which_decay, cooldowns, what_matters, longer, trust, trained_again, compared, audited),
     *(curves, ladder, range_test, spent, diverged, failed, use),
 )
 

@@ -62,6 +62,12 @@ def spent(contents: Contents) -> Section | None:
         unit += "; below the horizons, at the largest one"
     header = ("", "trials", "steps", "validation batches", "cost", "full runs", "time")
     said = f"Cost is in training steps, a validation batch being a third of one. {unit}."
+    total = contents.spent.total
+    if total.represented > total.steps:
+        said += (
+            f" The trials have {total.represented:,} steps, of which {total.steps:,} were trained: "
+            "what trials have in common is trained once."
+        )
     return Section("What was spent", (Figure("cost"), table(header, rows), Text(said)))
 
 
