@@ -13,8 +13,10 @@ from autowarm.specs import TrunkSpec
 from autowarm.study.horizon import Proposal
 from autowarm.study.mutex import TurnLostError
 
-# Trials to start together: one by itself, several as a trunk, in the order that they leave it.
+# Trials to start together: one by itself, several as a trunk.
 Group: TypeAlias = list[tuple[Lane, Task]]
+# Whether a horizon starts one more search trial, beside a number that run, whoever trains them.
+Room: TypeAlias = Callable[[int], bool]
 
 
 @dataclass
@@ -41,63 +43,56 @@ class _Waiting:
 
     lane: int
     proposal: Proposal
-
-    @property
-    def shares(self) -> bool:
-        """Whether it may be trained with others: not what has ended a process, or was left by a trunk."""
-        return not (self.proposal.alone or self.proposal.deaths)
+    task: Task
 
 
 def trunks_of_waiting(lanes: Sequence[Lane]) -> list[Trunk]:
     """Return the trunks that what waits would make."""
-    waiting = [w for w in _waiting(lanes) if w.shares]
-    seeds = {_seed(lanes, w) for w in waiting}
-    return [
-        trunk for seed in sorted(seeds) for trunk in _planned([w for w in waiting if _seed(lanes, w) == seed], lanes)
-    ]
+    waiting = _waiting(lanes)
+    seeds = sorted({w.task.seed for w in waiting})
+    return [trunk for seed in seeds for trunk in _planned([w for w in waiting if w.task.seed == seed], lanes)]
 
 
-def group_of_waiting(lanes: Sequence[tuple[Lane, Callable[[int], bool]]], *, n_jobs: int) -> Group:
-    """Claim the first trial that waits in the first lane and all that share its trunk; in a turn of ours.
+def group_of(first: Proposal, lanes: Sequence[tuple[Lane, Room]], *, n_jobs: int) -> Group:
+    """Claim the trials that wait and share a trunk with one that is claimed already; in a turn of ours.
 
     A trunk takes no more trials than leave each of the jobs as many of those that wait: many short trainings at once
     end sooner than a few long ones.
 
     Args:
-        lanes: each with what tells whether it starts one more trial, beside a number that run. Trials of the others
-            only come with those of the first one.
+        first: a trial of the first lane.
+        lanes: each with its room. Trials of the others only come with those of the first one.
         n_jobs: trainings at once.
 
     Returns:
-        The trials; one alone where it shares nothing; none where nothing waits there, or there is no room.
+        The trials, in the order in which they leave the trunk; the first one alone where it shares nothing.
 
     Raises:
         TurnLostError: another process has had a turn meanwhile.
     """
     every = [lane for lane, _ in lanes]
+    begun = _Waiting(0, first, every[0].task_of(first))
+    if not _shares(every[0], first):
+        return [(every[0], begun.task)]
     waiting = _waiting(every)
-    first = next((w for w in waiting if w.lane == 0), None)
-    if first is None:
-        return []
-    together = [first]
-    if first.shares:
-        peak, seed = first.proposal.schedule.initial_lr, _seed(every, first)
-        alike = [w for w in waiting if w.shares and w.proposal.schedule.initial_lr == peak and _seed(every, w) == seed]
-        for trunk in _planned(alike, every):
-            branches = [alike[branch.index] for branch in trunk.branches]
-            if first in branches:
-                together = branches
-    together = _with_room(together, first, lanes, most=ceil(len(waiting) / n_jobs))
-    claimed: Group = []
+    peak = first.schedule.initial_lr
+    alike = [w for w in waiting if w.proposal.schedule.initial_lr == peak and w.task.seed == begun.task.seed]
+    alike = [begun, *alike]
+    found = next((t for t in _planned(alike, every) if any(b.index == 0 for b in t.branches)), None)
+    if found is None:
+        return [(every[0], begun.task)]
+    kept = _with_room(found, alike, lanes, most=ceil((len(waiting) + 1) / n_jobs))
+    claimed = [begun]
     try:
-        for w in together:
-            lane = every[w.lane]
-            claimed.append((lane, lane.task_of(lane.study.claim(w.proposal.number))))
+        for w in kept:
+            if w is not begun:
+                every[w.lane].study.claim(w.proposal.number)
+                claimed.append(w)
     except TurnLostError:
-        for lane, task in claimed:
-            lane.give_up(task, "the database ended the turn in which it began")
+        for w in claimed:
+            every[w.lane].give_up(w.task, "the database ended the turn in which it began")
         raise
-    return claimed
+    return [(every[w.lane], w.task) for w in kept]
 
 
 def trunk_of(group: Group) -> TrunkSpec:
@@ -117,12 +112,22 @@ def trunk_of(group: Group) -> TrunkSpec:
     )
 
 
+def _shares(lane: Lane, proposal: Proposal) -> bool:
+    """Tell whether a trial may be trained with others.
+
+    Not what has ended a process or was left by a trunk, nor what goes on from a checkpoint of its own.
+    """
+    return not (proposal.alone or proposal.deaths or lane.keeps(lane.task_of(proposal)))
+
+
 def _waiting(lanes: Sequence[Lane]) -> list[_Waiting]:
-    return [_Waiting(i, proposal) for i, lane in enumerate(lanes) for proposal in lane.study.peek()]
-
-
-def _seed(lanes: Sequence[Lane], w: _Waiting) -> int:
-    return lanes[w.lane].task_of(w.proposal).seed
+    """Return what waits and may be trained with others."""
+    return [
+        _Waiting(i, proposal, lane.task_of(proposal))
+        for i, lane in enumerate(lanes)
+        for proposal in lane.study.peek()
+        if _shares(lane, proposal)
+    ]
 
 
 def _planned(waiting: Sequence[_Waiting], lanes: Sequence[Lane]) -> tuple[Trunk, ...]:
@@ -131,19 +136,20 @@ def _planned(waiting: Sequence[_Waiting], lanes: Sequence[Lane]) -> tuple[Trunk,
 
 
 def _with_room(
-    together: Sequence[_Waiting],
-    first: _Waiting,
-    lanes: Sequence[tuple[Lane, Callable[[int], bool]]],
-    *,
-    most: int,
+    trunk: Trunk, waiting: Sequence[_Waiting], lanes: Sequence[tuple[Lane, Room]], *, most: int
 ) -> list[_Waiting]:
-    """Return as many of the trials as there is room for, the first one before all others, in their order."""
-    running = [lane.study.running for lane, _ in lanes]
-    kept: list[_Waiting] = []
-    for w in [first, *(w for w in together if w is not first)]:
-        if len(kept) < max(1, most) and lanes[w.lane][1](running[w.lane]):
-            running[w.lane] += 1
-            kept.append(w)
-        elif w is first:
-            return []
-    return [w for w in together if w in kept]
+    """Return as many trials of a trunk as there is room for, in their order.
+
+    Args:
+        trunk: that all of them would make.
+        waiting: what its branches are of; the first one runs already.
+        lanes: as for `group_of`.
+        most: at most so many.
+    """
+    running, kept = [lane.study.running for lane, _ in lanes], {0}
+    for branch in trunk.branches:
+        place = waiting[branch.index].lane
+        if branch.index not in kept and len(kept) < most and lanes[place][1](running[place]):
+            running[place] += 1
+            kept.add(branch.index)
+    return [waiting[b.index] for b in trunk.branches if b.index in kept]

@@ -174,6 +174,11 @@ class Lane:
         said = f"{self.settings.name} {self.info.total_steps} {self.dataset_size} {task.check.key}"
         return self.checkpoints / f"{hashlib.sha256(said.encode()).hexdigest()[:16]}.ckpt"
 
+    def keeps(self, task: Task) -> bool:
+        """Tell whether a training by itself has left a checkpoint to go on from."""
+        kept = self._checkpoint(task)
+        return kept is not None and kept.exists()
+
     def began(self, task: Task, *, trunk: str | None = None) -> None:
         """Remember and write down that a training of ours runs, by itself or in a trunk."""
         self._running[task.role == "search", task.trial] = task

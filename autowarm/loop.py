@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from autowarm.errors import StudyError
 from autowarm.executors.events import Done, Event, Executor, Finished, Progress
-from autowarm.grouping import Group, Sharing, group_of_waiting, trunk_of
+from autowarm.grouping import Group, Room, Sharing, group_of, trunk_of
 from autowarm.interrupts import Interrupts
 from autowarm.lane import Lane, Task
 from autowarm.planning.known_divergence import diverged
@@ -85,8 +85,7 @@ class HorizonLoop:
         interrupts: Ctrl-C, counted.
         n_jobs: trials at once.
         sharing: whether trials that wait are trained as trunks.
-        beside: other horizons whose waiting trials may branch from trunks of this one, each with what tells whether it
-            starts one more, as in `search`.
+        beside: other horizons whose waiting trials may branch from trunks of this one, each with its room.
     """
 
     lane: Lane
@@ -94,7 +93,7 @@ class HorizonLoop:
     interrupts: Interrupts
     n_jobs: int
     sharing: Sharing = field(default_factory=Sharing)
-    beside: Sequence[tuple[Lane, Callable[[int], bool]]] = ()
+    beside: Sequence[tuple[Lane, Room]] = ()
     _running: dict[int, _Running] = field(default_factory=dict)
     _beaten: float = 0.0
     # when to look for something to train again
@@ -111,11 +110,11 @@ class HorizonLoop:
         if any(record.outcome != "FAILED" for record in records):
             self._early_errors = None
 
-    def search(self, more: Callable[[int], bool], propose: Callable[[], Proposal | None] | None = None) -> None:
+    def search(self, room: Room, propose: Callable[[], Proposal | None] | None = None) -> None:
         """Run search trials.
 
         Args:
-            more: tells whether to start one more, beside a number of trials that run, whoever trains them.
+            room: tells whether to start one more, beside a number of trials that run, whoever trains them.
             propose: returns the next one, or None where there is none left; default: the study's sampler.
 
         Raises:
@@ -125,12 +124,12 @@ class HorizonLoop:
         ask = propose if propose is not None else self._ask
 
         def next_group() -> Group:
+            proposal = ask() if room(self.study.running) else None
+            if proposal is None:
+                return []
             if self.sharing.on:
-                group = group_of_waiting([(self.lane, more), *self.beside], n_jobs=self.n_jobs)
-                if group:
-                    return group
-            proposal = ask() if more(self.study.running) else None
-            return [(self.lane, self.lane.task_of(proposal))] if proposal is not None else []
+                return group_of(proposal, [(self.lane, room), *self.beside], n_jobs=self.n_jobs)
+            return [(self.lane, self.lane.task_of(proposal))]
 
         self._drive(next_group)
 

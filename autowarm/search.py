@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +14,7 @@ from autowarm.analysis.confirmed import repeated
 from autowarm.events import EventLog
 from autowarm.executors.events import Executor, why_not_branching
 from autowarm.executors.local import cores
-from autowarm.grouping import Sharing, trunks_of_waiting
+from autowarm.grouping import Room, Sharing, trunks_of_waiting
 from autowarm.interrupts import Interrupts
 from autowarm.lane import Lane, Task
 from autowarm.level import LevelSearch
@@ -219,7 +219,7 @@ class Search:
                 return []
             return study.enqueue(plan.guesses, total_steps=plan.info.total_steps)
 
-    def _room(self, lane: Lane) -> Callable[[int], bool]:
+    def _room(self, lane: Lane) -> Room:
         """Return what tells whether one more search trial is started at a horizon."""
         study, trials = lane.study, self.settings.trials
         if self.settings.sampler == "grid":
@@ -301,9 +301,7 @@ class Search:
         )
         self._loop(plan, self._lane(plan, study)).check(tasks)
 
-    def _loop(
-        self, plan: HorizonPlan, lane: Lane, *, beside: Sequence[tuple[Lane, Callable[[int], bool]]] = ()
-    ) -> HorizonLoop:
+    def _loop(self, plan: HorizonPlan, lane: Lane, *, beside: Sequence[tuple[Lane, Room]] = ()) -> HorizonLoop:
         return HorizonLoop(
             lane=lane,
             executor=self.executor,
@@ -348,7 +346,7 @@ def _timeout(plan: HorizonPlan) -> float:
     return max(_TIMEOUT_SECONDS, _TIMEOUT_FACTOR * (price.run_seconds + price.ema_seconds))
 
 
-def _within(ladder: Ladder, level: Level, lane: Lane, earlier: Sequence[TrialRecord]) -> Callable[[int], bool]:
+def _within(ladder: Ladder, level: Level, lane: Lane, earlier: Sequence[TrialRecord]) -> Room:
     """Return what tells whether a level's limit pays for one more trial, beside a number of them that run."""
     before = ladder.spent(earlier)
 

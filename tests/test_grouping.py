@@ -21,8 +21,10 @@ from autowarm.interrupts import Interrupts
 from autowarm.lane import Lane, Task
 from autowarm.record import TrialRecord
 from autowarm.settings import StudySettings
-from autowarm.space import SearchSpace
+from autowarm.space import Range, SearchSpace
 from autowarm.specs import JobInfo, TrainingSpec, TrialResult, TrunkResult, TrunkSpec
+from autowarm.study.horizon import HorizonStudy, Proposal
+from autowarm.study.mutex import TurnLostError
 
 PEAKS, COOLDOWNS = (0.01, 0.1), (0.1, 0.2, 0.4)
 
@@ -221,6 +223,71 @@ def test_workers_take_trunks_from_one_grid(tmp_path: Path) -> None:
     assert sum(trained) == 12
 
 
+def test_the_leases_of_a_trunk_are_renewed_at_each_horizon_with_the_steps_of_its_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beaten: set[tuple[str, int]] = set()
+
+    def spy(self: HorizonStudy, steps: dict[int, int], _: dict[int, int]) -> None:
+        beaten.update((self.name, step) for step in steps.values())
+
+    def moves(key: int, spec: TrunkSpec) -> list[Event]:
+        return [Progress(key, 1001 + i, 1.0, i) for i in range(len(spec.trials))] + trunk_well(key, spec)
+
+    monkeypatch.setattr(loop, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(HorizonStudy, "beat", spy)
+    chosen = held(total_steps=(50, 100), space={"warmup_ratio": 0.0, "initial_lr": 0.01, "decay_ratio": (0.2, 0.4)})
+    run(tmp_path, Resized(trunk_script=moves), chosen)
+    # those of the shorter horizon leave first
+    seen = {(name, step) for name, step in beaten if step > 1000}
+    short, long = "shared steps=50", "shared steps=100"
+    assert seen == {(short, 1001), (short, 1002), (long, 1003), (long, 1004)}
+
+
+def test_a_turn_that_is_lost_while_a_trunk_is_formed_loses_no_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, lost = HorizonStudy.claim, [True]
+
+    def loses(self: HorizonStudy, number: int) -> Proposal:
+        if lost:
+            lost.clear()
+            raise TurnLostError
+        return claim(self, number)
+
+    monkeypatch.setattr(HorizonStudy, "claim", loses)
+    executor = Scripted()
+    records = run(tmp_path, executor, held(space={"initial_lr": 0.01}))
+    assert [r.outcome for r in records] == ["COMPLETE"] * 3
+    assert [len(trunk.trials) for trunk in executor.trunks] == [3]
+
+
+def test_what_goes_on_from_a_checkpoint_of_its_own_is_in_no_trunk(tmp_path: Path) -> None:
+    interrupts, kept = Interrupts(), folder(tmp_path, "checkpoints")
+
+    def stuck(key: int, spec: TrainingSpec) -> list[Event]:
+        interrupts.count = 1
+        assert spec.checkpoint is not None
+        spec.checkpoint.touch()
+        return hangs(key, spec)
+
+    chosen = held(space={"initial_lr": 0.01})
+    alone = Scripted(stuck)
+    with (
+        pytest.raises(KeyboardInterrupt),
+        searching(tmp_path, alone, replace(chosen, trunks=False), interrupts=interrupts, checkpoints=kept) as (
+            search,
+            _,
+        ),
+    ):
+        search.run()
+    executor = Scripted()
+    with searching(tmp_path, executor, chosen, checkpoints=kept) as (search, _):
+        search.run()
+    assert [spec.schedule for spec in executor.specs] == [spec.schedule for spec in alone.specs]
+    assert [len(trunk.trials) for trunk in executor.trunks] == [2]
+
+
 def test_only_the_steps_that_others_need_are_not_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judged: dict[float | None, list[int]] = {}
     judge = Lane.judge
@@ -234,6 +301,13 @@ def test_only_the_steps_that_others_need_are_not_judged(tmp_path: Path, monkeypa
     run(tmp_path, Scripted(), held(space={"initial_lr": 0.01}))
     # the first step of a cooldown has the peak still, and that of the carrier is its own after the last branch
     assert {ratio: steps[0] for ratio, steps in judged.items()} == {0.4: 65, 0.2: 85, 0.1: 85}
+
+
+def test_a_ladder_shares_nothing(tmp_path: Path) -> None:
+    executor = Resized()
+    space = SearchSpace(initial_lr=Range(1e-4, 1.0, log=True), decay="wsd")
+    run(tmp_path, executor, searches.settings(n_trials=None, budget=2, total_steps=400, space=space))
+    assert (executor.checks, executor.trunks) == (0, [])
 
 
 def trained(job: Any, out: Path, **changes: Any) -> tuple[TrialRecord, ...]:

@@ -19,6 +19,7 @@ from autowarm.study.checks import Check
 from autowarm.study.database import Storage, database, quiet_optuna
 from autowarm.study.horizon import HorizonStudy, Proposal
 from autowarm.study.lease import Watch
+from autowarm.study.mutex import TurnLostError
 
 MakeRecord = Callable[..., TrialRecord]
 Open = Callable[..., HorizonStudy]
@@ -255,6 +256,39 @@ def test_an_interrupted_trial_is_proposed_again_exactly_once(open_study: Open) -
     again = open_study().ask()
     assert (again.number, again.schedule, again.origin) == (1, proposal.schedule, "sampler")
     assert open_study().ask().schedule != proposal.schedule
+
+
+def test_what_waits_is_known_beforehand_and_any_of_it_can_be_claimed_once(open_study: Open) -> None:
+    study = open_study()
+    study.enqueue(GUESSES, total_steps=100)
+    assert [(p.number, p.origin, p.schedule) for p in study.peek()] == [
+        (0, "today", GUESSES["today"]),
+        (1, "warmup", GUESSES["warmup"]),
+    ]
+    assert study.claim(1) == Proposal(1, GUESSES["warmup"], "warmup")
+    assert [p.number for p in study.peek()] == [0]
+    assert study.running == 1
+    with pytest.raises(TurnLostError):
+        open_study().claim(1)
+    assert study.ask().number == 0
+
+
+def test_what_waits_under_the_only_decay_is_known_too(open_study: Open) -> None:
+    study = open_study(space=SearchSpace(initial_lr=LRS, decay="linear"), name="only")
+    study.enqueue(GUESSES, total_steps=100)
+    assert [p.schedule for p in study.peek()] == [GUESSES["warmup"]]
+    watching = open_study(space=SearchSpace(initial_lr=LRS, decay="linear"), watch=Watch(), name="only")
+    study.ask()
+    assert watching.schedules_of_others() == [GUESSES["warmup"]]
+
+
+def test_a_trial_that_a_trunk_has_left_stays_one_to_be_trained_by_itself(open_study: Open) -> None:
+    study = open_study()
+    study.interrupted(study.ask().number, alone=True)
+    again = study.ask()
+    assert again.alone
+    study.interrupted(again.number)
+    assert study.ask().alone
 
 
 def _run(study: HorizonStudy, tell: Tell, n: int) -> list[Schedule]:
