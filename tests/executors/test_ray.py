@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 import sample_jobs as jobs
-from training_specs import spec_of
+from training_specs import spec_of, trunk
 
 from autowarm import Training
 from autowarm.errors import JobError
-from autowarm.executors.events import Done, Progress, Rung
+from autowarm.executors.events import Done, Finished, Progress, Rung
 from autowarm.executors.local import LocalExecutor
 from autowarm.executors.ray import RayExecutor
-from autowarm.specs import JobSpec, TrialResult
+from autowarm.specs import JobSpec, TrialResult, TrunkResult
 
 ray = pytest.importorskip("ray", reason="pip install 'autowarm[ray]'")
 pytestmark = [
@@ -112,6 +112,22 @@ def test_a_trial_is_the_same_as_on_the_local_executor_bit_for_bit(executor: RayE
     assert isinstance(here, TrialResult)
     assert there.outcome == "COMPLETE"
     assert replace(there, seconds=0.0) == replace(here, seconds=0.0)
+
+
+def test_a_trunk_is_heard_of_trial_by_trial(executor: RayExecutor) -> None:
+    key, spec = executor.start("trunk", trunk("sample_jobs:build")), trunk("sample_jobs:build")
+    finished: dict[int, TrialResult] = {}
+    done: Done | None = None
+    while done is None:
+        for event in executor.events(1.0):
+            if isinstance(event, Rung):
+                executor.answer(key, None)
+            elif isinstance(event, Finished):
+                finished[event.trial] = event.result
+            elif isinstance(event, Done):
+                done = event
+    assert done.result == TrunkResult(results=tuple(finished[i] for i in range(3)))
+    assert [finished[i].steps for i in range(3)] == [trial.total_steps for trial in spec.trials]
 
 
 CONFIG = """

@@ -7,38 +7,12 @@ from dataclasses import replace
 
 import pytest
 import sample_jobs as jobs
+from training_specs import held_trial, trunk
 
-from autowarm import Schedule
 from autowarm.executors.events import Done, Event, Finished, Progress, Rung, why_not_branching
 from autowarm.executors.local import LocalExecutor
-from autowarm.planning.trunks import plan_trunks
-from autowarm.pruning import rungs_of
-from autowarm.specs import JobSpec, TrainingSpec, TrialResult, TrunkResult, TrunkSpec, placed, training_of
+from autowarm.specs import JobSpec, TrialResult, TrunkResult, TrunkSpec, placed, training_of
 from autowarm.trial import run_trial
-
-HELD = Schedule(initial_lr=0.05, warmup_steps=2, decay="wsd", decay_ratio=0.25)
-# in the order that they leave: after 13, 19 and 31 steps; the last one is the carrier
-WANTED = ((replace(HELD, decay_ratio=0.5), 24), (HELD, 24), (HELD, 40))
-
-
-def training(factory: object, schedule: Schedule = HELD, total_steps: int = 40) -> TrainingSpec:
-    return TrainingSpec(
-        job=JobSpec(factory=factory),  # type: ignore[arg-type]
-        monitor="val_loss",
-        total_steps=total_steps,
-        schedule=schedule,
-        rungs=rungs_of(total_steps, 4),
-    )
-
-
-def trunk(factory: object) -> TrunkSpec:
-    (planned,), alone = plan_trunks(WANTED)
-    assert not alone
-    return TrunkSpec(
-        name="held",
-        trials=tuple(training(factory, b.schedule, b.total_steps) for b in planned.branches),
-        branch_steps=tuple(b.step for b in planned.branches),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +80,7 @@ def test_whether_a_job_can_branch_is_found_in_a_process_of_its_own(executor: Loc
     def never() -> bool:
         return False
 
-    assert why_not_branching(executor, training("sample_jobs:build"), stopping=never) is None
+    assert why_not_branching(executor, held_trial("sample_jobs:build"), stopping=never) is None
 
     class Hidden(jobs.Regression):
         """Carries a state from batch to batch."""
@@ -118,11 +92,11 @@ def test_whether_a_job_can_branch_is_found_in_a_process_of_its_own(executor: Loc
             self.state = 0.5 * self.state + 0.5 * float(x.mean())
             return super().training_step([x + self.state, y])
 
-    hidden = training(lambda: jobs.build(module=Hidden()))
+    hidden = held_trial(lambda: jobs.build(module=Hidden()))
     assert "the job keeps state" in (why_not_branching(executor, hidden, stopping=never) or "")
-    assert "cursed" in (why_not_branching(executor, training("sample_jobs:raises"), stopping=never) or "")
+    assert "cursed" in (why_not_branching(executor, held_trial("sample_jobs:raises"), stopping=never) or "")
     with pytest.raises(InterruptedError):
-        why_not_branching(executor, training("sample_jobs:build"), stopping=lambda: True)
+        why_not_branching(executor, held_trial("sample_jobs:build"), stopping=lambda: True)
     assert executor.keys == ()
 
 
