@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
-from studies.tuner_race import figures, report, store
+from studies.tuner_race import figures, race, report, store
 from studies.tuner_race import standings as standing_figures
 from studies.tuner_race.contestants.autowarm_tune import trials_of
 from studies.tuner_race.contestants.ray_asha import draw
@@ -351,6 +351,16 @@ def test_what_is_beside_the_race_is_judged_by_the_best_that_was_named() -> None:
     said = report.text(Standings(), found).split("## Beside the race")[1]
     assert "headlines_minilm" in said
     assert "1 seed," in said
+
+
+def test_how_often_a_cooldown_was_tried_is_what_the_runs_say() -> None:
+    tried = {}
+    for budget in (6, 20):
+        runs = [r for r in race.runs_in(race.RUNS) if (r.contestant, r.budget) == ("autowarm", budget)]
+        trials = [trial for r in runs for trial in r.trials]
+        tried[budget] = (sum((t.schedule or {}).get("decay") == "wsd" for t in trials), len(trials))
+    assert tried == {6: (0, 336), 20: (36, 1030)}
+    assert "in none of its 336 trials at 6 equivalents, and in 36 of 1,030 at 20" in report.text(Standings())
 
 
 def test_an_empty_race_is_reported() -> None:

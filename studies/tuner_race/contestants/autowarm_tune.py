@@ -62,7 +62,7 @@ def trials_of(records: tuple[TrialRecord, ...]) -> tuple[Trial, ...]:
             schedule=record.schedule.to_dict() if record.schedule is not None and record.role == "search" else None,
             outcome=record.outcome,
             value=record.value if record.value is not None else (record.rungs[-1][1] if record.rungs else None),
-            steps=record.steps,
+            steps=record.own_steps,
             val_batches=record.val_batches,
             seconds=record.seconds,
             confirming=record.role in _CONFIRMING,
