@@ -104,18 +104,22 @@ class Lane:
         self._pruner = PhasePruner(
             self.pruning, self.settings.mode, audit=self.settings.prune_audit, seed=self.settings.seed
         )
-        self.hear()
+        self.hear(new=False)
 
-    def hear(self) -> list[TrialRecord]:
-        """Take in the records that are new, and return them."""
-        new = [record for record in self.study.records() if _number(record) not in self._known]
-        for record in new:
+    def hear(self, *, new: bool = True) -> None:
+        """Take in the records that are not known here yet.
+
+        Args:
+            new: whether to show them: others have trained them meanwhile.
+        """
+        for record in [r for r in self.study.records() if _number(r) not in self._known]:
             self._add(record)
+            if new and self.shown:
+                self.display.ended(-1, record)
             ema = dict(record.ema_rungs)
             here = record.role == "search" and record.total_steps == self.info.total_steps
             for step, value in record.rungs if here else ():
                 self._judge(record.trial, record.schedule, step, value, ema.get(step))
-        return new
 
     def _add(self, record: TrialRecord) -> None:
         self._known.add(_number(record))
@@ -129,9 +133,11 @@ class Lane:
     @property
     def tried(self) -> list[Schedule]:
         """The schedules of search trials that have ended or run, whoever trains them."""
-        schedules = [r.schedule for r in self.searched]
+        schedules: list[Schedule | None] = [*self.study.schedules_of_others()]
+        # after what runs: what ends in between would be in neither
+        self.hear()
+        schedules += [r.schedule for r in self.searched]
         schedules += [task.schedule for task in self._running.values() if task.role == "search"]
-        schedules += self.study.schedules_of_others()
         return [schedule for schedule in schedules if schedule is not None]
 
     def task_of(self, proposal: Proposal) -> Task:

@@ -103,11 +103,12 @@ class HorizonLoop:
     def __post_init__(self) -> None:
         """Note what is known."""
         self.settings, self.study, self.display = self.lane.settings, self.lane.study, self.lane.display
-        self._note(self.lane.records)
+        self._hear()
 
-    def _note(self, records: Sequence[TrialRecord]) -> None:
-        """Take note of what others, and earlier runs, have trained."""
-        if any(record.outcome != "FAILED" for record in records):
+    def _hear(self) -> None:
+        """Take in what others, and earlier runs, have trained."""
+        self.lane.hear()
+        if self._early_errors is not None and any(record.outcome != "FAILED" for record in self.lane.records):
             self._early_errors = None
 
     def search(self, room: Room, propose: Callable[[], Proposal | None] | None = None) -> None:
@@ -124,7 +125,10 @@ class HorizonLoop:
         ask = propose if propose is not None else self._ask
 
         def next_group() -> Group:
-            proposal = ask() if room(self.study.running) else None
+            running = self.study.running
+            # after what runs, as in `_fill`
+            self._hear()
+            proposal = ask() if room(running) else None
             if proposal is None:
                 return []
             if self.sharing.on:
@@ -150,11 +154,13 @@ class HorizonLoop:
         before = {r.trial for r in records if r.role != "search" and r.outcome == "FAILED"}
 
         def next_group() -> Group:
+            running = self.study.checks.claimed()
+            # after what runs, as in `_fill`
+            self._hear()
             checks = [r for r in records if r.role != "search"]
             done = {Check.of(r).key for r in checks if r.outcome != "FAILED" or r.trial not in before}
             # what others run may be left by them, so it stays in the list
             left[:] = [task for task in left if task.check.key not in done]
-            running = self.study.checks.claimed()
             task = next((task for task in left if task.check.key not in running), None)
             if task is None:
                 return []
@@ -196,10 +202,13 @@ class HorizonLoop:
         before, over, lost = set(self._running), False, False
         try:
             with self.study.exclusive(self._stopping) as turn:
+                # What others train may end at any time, also in a turn of ours. So what runs is always read before what
+                # has ended: the other way round, what ends in between would be neither, and trained again.
+                others = self.study.others
                 self._catch_up()
                 while len(self._running) < self.n_jobs and (group := next_group()):
                     self._start(group)
-                over = not self._running and not self.study.others
+                over = not self._running and not others
                 if set(self._running) == before:
                     # only what ends here, or what others leave, changes that: a turn at each tick would hold them up
                     self._look_at = time.monotonic() + _IDLE_SECONDS
@@ -220,10 +229,7 @@ class HorizonLoop:
         if reaped := self.study.reap():
             name, total_steps = self.settings.name, self.lane.info.total_steps
             self.lane.events.write("reaped", study=name, total_steps=total_steps, trials=reaped)
-        new = self.lane.hear()
-        self._note(new)
-        for record in new:
-            self.display.ended(-1, record)
+        self._hear()
 
     def _beat(self) -> None:
         """Renew the leases of what runs."""

@@ -101,9 +101,16 @@ def run_together(
 def check_shared(found: Sequence[Sequence[TrialRecord]], executors: Sequence[Scripted]) -> list[TrialRecord]:
     """Check that workers have the same records, and have done nothing twice; return the records."""
     records = list(found[0])
-    assert all(sorted(map(str, other)) == sorted(map(str, records)) for other in found)
+    names = set(map(_named, records))
+    for other in found:
+        assert not (apart := names ^ set(map(_named, other))), apart
+        assert sorted(map(str, other)) == sorted(map(str, records))
     assert len({(r.role == "search", r.total_steps, r.trial) for r in records}) == len(records)
     checks = [(r.role, r.seed, str(r.schedule and r.schedule.to_dict())) for r in records if r.role != "search"]
     assert sorted(set(checks)) == sorted(checks)
     assert sum(bool(executor.specs) for executor in executors) > 1, "one has done all"
     return records
+
+
+def _named(record: TrialRecord) -> tuple[str, int, int, int, str]:
+    return record.role, record.total_steps, record.trial, record.seed, record.outcome

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,13 @@ from autowarm.events import EventLog
 from autowarm.executors.events import Done, Event, Rung
 from autowarm.interrupts import Interrupts
 from autowarm.record import TrialRecord
+from autowarm.schedule import Schedule
+from autowarm.search import _check_tasks
 from autowarm.space import SearchSpace
 from autowarm.specs import TrainingSpec, TrialResult
+from autowarm.study.checks import Check, Checks
+from autowarm.study.horizon import HorizonStudy
+from autowarm.study.lease import Watch
 from autowarm.unsaved import Unsaved
 
 
@@ -289,3 +295,49 @@ def test_a_training_is_not_judged_against_its_own_attempts_that_died(tmp_path: P
     tries: Counter[str] = Counter()
     records = run(tmp_path, Scripted(script), settings(n_trials=4, confirm_seeds=0))
     assert {r.outcome for r in of(records, "search")} == {"COMPLETE"}
+
+
+def test_a_check_that_another_process_ends_while_this_one_looks_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs and what has ended are two reads: between them, a trial may go from the one to the other."""
+    real = Checks.claimed
+    ended: list[TrialRecord] = []
+
+    def claimed(self: Checks) -> set[str]:
+        if not ended:
+            plan = search.plans[0]
+            first = _check_tasks(search.settings, plan, search._study(plan))[0]
+            other = Checks(self.study, Watch())
+            found = of(search.records(), "search")[0]
+            number = other.claim(first.check)
+            ended.append(replace(found, role=first.role, seed=first.seed, trial=number, schedule=first.check.schedule))
+            other.add(ended[0])
+        return real(self)
+
+    monkeypatch.setattr(Checks, "claimed", claimed)
+    with searching(tmp_path, Scripted(), settings(n_trials=3)) as (search, _):
+        search.run()
+        alike = [r for r in search.records() if Check.of(r).key == Check.of(ended[0]).key]
+    assert alike == ended
+
+
+def test_a_schedule_that_another_process_ends_while_this_one_looks_counts_as_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_record: Callable[..., TrialRecord]
+) -> None:
+    chosen, executor = settings(), Scripted()
+    with searching(tmp_path, executor, chosen) as (search, _):
+        lane = search._lane(search.plans[0], search._study(search.plans[0]))
+        search._studies.clear()
+        other = search._study(search.plans[0])
+        proposal = other.ask()
+        assert lane.tried == [proposal.schedule]
+        real = HorizonStudy.schedules_of_others
+
+        def schedules_of_others(self: HorizonStudy) -> list[Schedule]:
+            record = make_record(trial=proposal.number, dataset_size=800)
+            assert other.tell(replace(record, schedule=proposal.schedule))
+            return real(self)
+
+        monkeypatch.setattr(HorizonStudy, "schedules_of_others", schedules_of_others)
+        assert lane.tried == [proposal.schedule]
