@@ -18,7 +18,7 @@ Scale: TypeAlias = Literal["cpu", "gpu"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
 # In the order of the table.
-STUDIES = ("stability", "optimum", "speed")
+STUDIES = ("stability", "optimum", "speed", "finetuning", "decays", "scaling", "rivals")
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "README.md"
 

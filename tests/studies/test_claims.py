@@ -29,6 +29,10 @@ from studies.stability import findings as stability
 README = Path(__file__).parents[2] / "README.md"
 QUOTED = "<!-- quoted: studies/README.md -->"
 ARMS = [(name, scale, arm) for name in STUDIES for scale in SCALES for arm in Place(name, scale).arms]
+# A job that brings a scheduler of its own is told so; and a model of other people's starts in eval mode.
+EXPECTED = pytest.mark.filterwarnings(
+    "ignore:the module's own scheduler .* is set aside", "ignore:Found .* module.* in eval mode"
+)
 # What some jobs need beside the packages of the tests, in the words of their errors.
 ELSEWHERE = ("is not installed: run `make", "apt-get install dataset-fashion-mnist")
 
@@ -96,11 +100,13 @@ def _two_steps(settings: StudySettings) -> None:
     assert math.isfinite(result.value)
 
 
+@EXPECTED
 @pytest.mark.parametrize(("name", "arm"), [(name, arm) for name, scale, arm in ARMS if scale == "cpu"])
 def test_every_job_trains(name: str, arm: str) -> None:
     _two_steps(Place(name).settings(arm))
 
 
+@EXPECTED
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "arm"), [(name, arm) for name, scale, arm in ARMS if scale == "gpu"])
 def test_every_job_for_a_gpu_trains_here_for_two_steps(name: str, arm: str) -> None:
