@@ -239,7 +239,7 @@ def picture(job: Job) -> Figure:
     left.set_ylim(ended[0] - 0.1 * (high - ended[0]), high)
     left.set_xlabel("initial_lr (log)")
     left.set_ylabel(f"{choice.metric}, mean over seeds")
-    left.legend(fontsize=8, ncols=2, loc="upper center")
+    left.legend(fontsize=8, ncols=5, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     places = np.arange(len(ratios))[::-1]
     for place, (decay, found) in zip(places, ratios.items(), strict=True):
         right.plot([found.low, found.high], [place, place], color=colour("complete"), linewidth=2)
