@@ -229,8 +229,11 @@ class TrialRecord:
 
 
 _FIELDS = frozenset(f.name for f in fields(TrialRecord))
-_ABSENT = object()
-_CHECKS = {name: (optional, check, kind) for names, optional, check, kind in _KINDS for name in names}
+_CHECKS = {
+    name: (optional, check, kind, int(name in _AT_LEAST_1) if check is _is_whole else None)
+    for names, optional, check, kind in _KINDS
+    for name in names
+}
 
 
 def _check_kinds(given: Mapping[str, Any]) -> None:
@@ -239,14 +242,15 @@ def _check_kinds(given: Mapping[str, Any]) -> None:
         if given[name] not in known:
             raise RecordError(f"not a trial record: {unknown(name, given[name], known)}")
     # what is not given has its default
-    for name, (optional, check, kind) in _CHECKS.items():
-        value = given.get(name, _ABSENT)
-        if value is _ABSENT or (value is None and optional):
+    for name, value in given.items():
+        if name not in _CHECKS:
+            continue
+        optional, check, kind, least = _CHECKS[name]
+        if value is None and optional:
             continue
         if not check(value):
             raise RecordError(f"not a trial record: {name} must be {kind}, got {value!r}")
-        least = int(name in _AT_LEAST_1)
-        if kind == "a whole number" and not least <= value <= MOST_WHOLE:
+        if least is not None and not least <= value <= MOST_WHOLE:
             raise RecordError(f"not a trial record: {name} must be in [{least}, 2^62], got {value!r}")
 
 
@@ -321,7 +325,7 @@ def _data_of(line: bytes, place: _Place) -> Any:
     """Parse a line, but its curves where they are as `write_jsonl` writes them: nine tenths of it, that can wait."""
     # some editors put a mark at the beginning of a file
     encoding = "utf-8" if place.byte else "utf-8-sig"
-    start, end = line.find(b'"rungs": ['), line.find(b', "steps": ')
+    start, end = line.find(b'"rungs": ['), line.rfind(b', "steps": ')
     counts = counts_of(line[start:end]) if 0 < start < end else None
     if counts:
         with contextlib.suppress(ValueError):

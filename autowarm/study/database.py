@@ -19,7 +19,7 @@ from optuna.storages import RDBStorage
 from autowarm.errors import DatabaseError, StudyError
 from autowarm.record import TrialRecord
 from autowarm.settings import DATABASE
-from autowarm.study.patience import PatientStorage, Waiting, away, said
+from autowarm.study.patience import PatientStorage, TidyStorage, Waiting, away, said
 from autowarm.study.stored import records_of
 from autowarm.words import without_passwords
 
@@ -111,7 +111,7 @@ def _as_it_is(
         secret: a URL whose password is not to be shown.
     """
     try:
-        storage = RDBStorage(url, skip_table_creation=True)
+        storage = TidyStorage(url, skip_table_creation=True)
     except Exception as e:  # noqa: BLE001 - a driver raises what it likes, and Optuna checks nothing that it reads
         if not any(words in said(e) for words in _UNMADE):
             raise unopened(e) from None

@@ -20,7 +20,22 @@ _RETRY_SECONDS = 1.0
 _FOR_GOOD = ("readonly database", "no such table", "not a database", "malformed", "does not exist")
 
 
-class PatientStorage(RDBStorage):
+class TidyStorage(RDBStorage):
+    """An Optuna storage that leaves no connection open where the database turns out not to be one of Optuna's."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        try:
+            super().__init__(url, **options)
+        except BaseException:
+            # they are not there where the URL is none
+            if hasattr(self, "scoped_session"):
+                self.scoped_session.remove()
+            if hasattr(self, "engine"):
+                self.engine.dispose()
+            raise
+
+
+class PatientStorage(TidyStorage):
     """An Optuna storage whose every call is tried again while the database is away.
 
     A call may have done its work before the connection broke. That is harmless: values and attributes are written again
@@ -40,12 +55,7 @@ class PatientStorage(RDBStorage):
     def __init__(self, url: str, waiting: Waiting, engine_kwargs: dict[str, Any]) -> None:
         # none while tables are made, which has a patience of its own
         self._waiting: Waiting = lambda _error, _seconds: False
-        try:
-            super().__init__(url, engine_kwargs=engine_kwargs)
-        except BaseException:
-            if hasattr(self, "engine"):
-                self.engine.dispose()
-            raise
+        super().__init__(url, engine_kwargs=engine_kwargs)
         self._waiting = waiting
 
     def patiently(self, call: Callable[[], T]) -> T:

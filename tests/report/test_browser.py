@@ -57,9 +57,9 @@ def test_every_plot_is_drawn_and_nothing_complains(tmp_path: Path, options: tupl
     dom, console = opened(html_page(sample_contents()), tmp_path, *options)
     assert console == ""
     root = root_of(dom)
-    assert (root.get("data-errors"), root.get("data-drawn")) == (None, "8")
+    assert (root.get("data-errors"), root.get("data-drawn")) == (None, "9")
     plots = drawn(dom)
-    assert len(plots) == 8
+    assert len(plots) == 9
     for name, part in plots.items():
         assert f'data-drawn="{theme}"' in part, name
         assert '<svg class="main-svg"' in part, name
