@@ -24,6 +24,13 @@ from autowarm.report.words import interval, lr_interval
 from autowarm.words import counted, listed, number, percent
 from studies.claims.findings import Findings
 
+# What was chosen or changed once first results were known.
+_AFTERWARDS = (
+    "The learning rates of the grid were chosen from single runs, on one seed. At first there was "
+    "char_gpt alone, at fewer learning rates; that told little, so more of them and the second job were "
+    "added."
+)
+
 # What the theory tells the best learning rate of, over that of cosine.
 _TOLD = ("constant", "linear", "wsd")
 _REFERENCE = "cosine"
@@ -58,6 +65,7 @@ def findings(records: Mapping[str, Sequence[TrialRecord]]) -> Findings:
         claim="The best peak of a decay is not that of another: constant's is a third of cosine's, as the theory of "
         "convex losses has it; and judged at their own best peaks, decays that end near zero are alike.",
         found=" ".join(_found(job) for job in jobs),
+        afterwards=_AFTERWARDS,
         body=_body(jobs),
         pictures={job.name: partial(picture, job) for job in jobs},
     )

@@ -19,6 +19,11 @@ from autowarm.words import counted, listed, number, percent
 from studies.claims.findings import Findings, Records
 from studies.claims.warmups import Warmups, effect, warmup_colour, warmup_words, warmups_of
 
+# What was chosen or changed once first results were known.
+_AFTERWARDS = (
+    "The learning rates of the grid were chosen from single runs, on one seed. Nothing was changed after that."
+)
+
 # What is recommended for fine-tuning, as shares of the steps: 6 % by RoBERTa, 10 % by BERT.
 HABIT = (0.06, 0.10)
 # Seeds that tell a difference at one learning rate.
@@ -78,6 +83,7 @@ def findings(records: Records) -> Findings:
         title="Fine-tuning: is a warmup of 6 to 10 % right?",
         claim="Fine-tuning wants a warmup of 6 to 10 % of the steps, and is worse without.",
         found=_found(of, costs),
+        afterwards=_AFTERWARDS,
         body=_BODY.format(
             examples=int(of.runs.dataset_size[0]),
             steps=int(of.runs.total_steps[0]),

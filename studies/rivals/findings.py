@@ -22,6 +22,14 @@ from autowarm.report.words import interval
 from autowarm.words import counted, listed, number, percent
 from studies.claims.findings import Findings
 
+# What was chosen or changed once first results were known.
+_AFTERWARDS = (
+    "The learning rates of the grid were chosen from single runs, on one seed. At first there were 4 "
+    "seeds, with which Schedule-Free AdamW was not told from the tuned schedule on char_gpt, and Prodigy "
+    "was behind there. Prodigy was best at the smallest d_coef, so a smaller one was added, and the seeds"
+    " were doubled."
+)
+
 TUNED = "tuned"
 # contestant -> its name, and what the last part of its arm's name is the value of
 _NAMES = {TUNED: "tuned schedule", "schedule_free": "Schedule-Free AdamW", "prodigy": "Prodigy"}
@@ -105,6 +113,7 @@ def findings(records: Mapping[str, Sequence[TrialRecord]]) -> Findings:
         claim="Optimizers that are to need no schedule (Schedule-Free AdamW, Prodigy) do as well as a tuned schedule, "
         "each tuned as its authors say.",
         found=" ".join(_found(match) for match in matches),
+        afterwards=_AFTERWARDS,
         body=_body(matches),
         pictures={"rivals": partial(picture, matches)},
     )

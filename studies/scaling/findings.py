@@ -26,6 +26,13 @@ from autowarm.report.words import interval, lr_interval
 from autowarm.words import counted, number, percent, signed
 from studies.claims.findings import Findings
 
+# What was chosen or changed once first results were known.
+_AFTERWARDS = (
+    "The learning rates of the grid were chosen from single runs, on one seed. At first there were two "
+    "seeds, and a third was added. At twice the steps lower learning rates were added when the best one "
+    "lay at the lowest."
+)
+
 # Of the best learning rate against steps, at a fixed batch (see `autowarm.analysis.scaling`).
 PUBLISHED = Estimate(-0.275, -0.32, -0.23)
 
@@ -96,6 +103,7 @@ def findings(records: Mapping[str, Sequence[TrialRecord]]) -> Findings:
         claim="The best peak falls as total_steps to a power of -.23 to -.32, so that short runs tell that of a longer "
         "one; what the amount of data does at fixed steps is not published.",
         found=_found(steps, data, check),
+        afterwards=_AFTERWARDS,
         body=_body(steps, data, check),
         pictures={"scaling": partial(picture, steps, data, check)},
     )

@@ -22,6 +22,11 @@ from autowarm.words import listed, number, percent
 from studies.claims.findings import Findings, Records
 from studies.claims.warmups import Warmups, effect, has_warmup, warmup_colour, warmup_words, warmups_of
 
+# What was chosen or changed once first results were known.
+_AFTERWARDS = (
+    "The learning rates of the grid were chosen from single runs, on one seed. Nothing was changed after that."
+)
+
 MODELS = {
     "char_gpt": "small GPT",
     "deep_gpt": "deeper GPT",
@@ -193,6 +198,7 @@ def findings(records: Records) -> Findings:
         title="Does warmup train faster?",
         claim="Warmup allows a larger learning rate, and so takes fewer steps to the same loss.",
         found=_found(found),
+        afterwards=_AFTERWARDS,
         body=body,
         pictures={"steps": partial(_draw, found)},
     )

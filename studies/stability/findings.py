@@ -25,6 +25,14 @@ from autowarm.words import listed, number, percent
 from studies.claims.findings import Findings, Records
 from studies.claims.warmups import Warmups, effect, has_warmup, lr_axis, warmup_colour, warmup_words, warmups_of
 
+# What was chosen or changed once first results were known.
+_AFTERWARDS = (
+    "The learning rates of the grid were chosen from single runs, on one seed. Once the first arms were "
+    "seen, failures were counted from the lowest best learning rate on, as slow learning below it had "
+    "counted as failure; and the second bar, half of what can be learned, was added, as the first one "
+    "said much of runs that had learned next to nothing."
+)
+
 # What the findings read beside the rungs.
 CURVES = ("train_curve", "grad_norms")
 
@@ -217,6 +225,7 @@ def findings(records: Records) -> Findings:
         claim="Warmup lets a higher learning rate train (published: "
         f"{PUBLISHED:g} times for Adam on a wide residual net), and keeps loss and gradients from spiking.",
         found=_found(longest, found),
+        afterwards=_AFTERWARDS,
         body=body,
         pictures={"losses": partial(_draw_losses, found), "spikes": partial(_draw_spikes, records, found)},
     )

@@ -73,7 +73,7 @@ def test_an_arm_without_records_is_told_and_not_left_out(tmp_path: Path) -> None
 
 
 def test_a_page_says_what_was_spent() -> None:
-    found = Findings(title="T", claim="C.", found="F.", body="Words.")
+    found = Findings(title="T", claim="C.", found="F.", body="Words.", afterwards="All of it.")
     records: Records = {"a": [record("a", 0), replace(record("a", 1), steps=40, outcome="DIVERGED", value=None)]}
     text = pages.page(Place("stability", "gpu"), records, found)
     assert "| a | 2 | 1 COMPLETE, 1 DIVERGED | 140 | 1 | 4 s |" in text
@@ -83,9 +83,9 @@ def test_a_page_says_what_was_spent() -> None:
 
 def test_findings_show_every_picture_and_fit_into_a_row() -> None:
     with pytest.raises(ValueError, match="picture p is not shown"):
-        Findings(title="T", claim="C", found="F", body="none", pictures={"p": Figure})
+        Findings(title="T", claim="C", found="F", body="none", afterwards="", pictures={"p": Figure})
     with pytest.raises(ValueError, match="found must be one line"):
-        Findings(title="T", claim="C", found="a | b", body="")
+        Findings(title="T", claim="C", found="a | b", body="", afterwards="")
 
 
 @pytest.mark.slow
