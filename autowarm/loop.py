@@ -205,7 +205,7 @@ class HorizonLoop:
                 # What others train may end at any time, also in a turn of ours. So what runs is always read before what
                 # has ended: the other way round, what ends in between would be neither, and trained again.
                 others = self.study.others
-                self._catch_up()
+                self._reap()
                 while len(self._running) < self.n_jobs and (group := next_group()):
                     self._start(group)
                 over = not self._running and not others
@@ -224,12 +224,11 @@ class HorizonLoop:
             self._give_up(key, "the database ended the turn in which it began")
         return False
 
-    def _catch_up(self) -> None:
-        """Take in what other processes have done, and what those that died have left."""
+    def _reap(self) -> None:
+        """Put right what processes that died have left."""
         if reaped := self.study.reap():
             name, total_steps = self.settings.name, self.lane.info.total_steps
             self.lane.events.write("reaped", study=name, total_steps=total_steps, trials=reaped)
-        self._hear()
 
     def _beat(self) -> None:
         """Renew the leases of what runs."""
