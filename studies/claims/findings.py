@@ -23,7 +23,7 @@ class Findings:
         claim: what is tested, a sentence.
         found: what came out, a sentence or two: the study's line in the table of all studies.
         body: the page in Markdown, with tables, pictures (``![what it shows](name.png)``) and a conclusion.
-        afterwards: what was chosen or changed once first results were known, as that may flatter them.
+        afterwards: what was changed once first results were known, as that may flatter them.
         pictures: name, without its suffix -> what draws it; each is shown in the body.
     """
 

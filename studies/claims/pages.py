@@ -23,6 +23,7 @@ page of a study has its tables, pictures and conclusion, and the command that ru
 is computed from the `trials.jsonl` that lies beside it. Intervals hold with 90 %, unless a page says otherwise. The
 models and the data are small, for two cores; whether it is the same for large ones, `--scale gpu` is there to tell.
 """
+_CHOSEN = "The learning rates of the grid were chosen from single runs, on one seed."
 _COMMANDS = """\
 ```bash
 python -m studies.claims run NAME                # trains what is not in its .work folder yet; goes on after Ctrl-C
@@ -71,7 +72,7 @@ def page(place: Place, records: Records, found: Findings) -> str:
             "",
             "## Chosen and changed on the way",
             "",
-            found.afterwards,
+            f"{_CHOSEN} {found.afterwards}",
             "",
             "## Time and steps",
             "",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.group_best import GroupBests, group_bests
@@ -111,6 +112,14 @@ def lr_axis(axes: Axes, lrs: Floats) -> None:
     axes.set_xticks(lrs[::2], [number(lr) for lr in lrs[::2]])
     axes.set_xticks([], minor=True)
     axes.grid(alpha=0.25)
+
+
+def label_panels(figure: Figure, panels: Sequence[Axes], *, x: str, y: str) -> None:
+    """Name the axes that all panels of a figure share, and put the legend of the first one above them."""
+    figure.supxlabel(x, fontsize=10)
+    figure.supylabel(y, fontsize=10)
+    handles, _ = panels[0].get_legend_handles_labels()
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
 
 
 def effect(estimate: Estimate, none: float) -> int:

@@ -24,11 +24,10 @@ from autowarm.report.words import interval, lr_interval
 from autowarm.words import counted, listed, number, percent
 from studies.claims.findings import Findings
 
-# What was chosen or changed once first results were known.
+# What was changed once first results were known.
 _AFTERWARDS = (
-    "The learning rates of the grid were chosen from single runs, on one seed. At first there was "
-    "char_gpt alone, at fewer learning rates; that told little, so more of them and the second job were "
-    "added."
+    "At first there was char_gpt alone, at fewer learning rates; that told little, so more of them and the "
+    "second job were added."
 )
 
 # What the theory tells the best learning rate of, over that of cosine.

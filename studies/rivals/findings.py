@@ -22,12 +22,11 @@ from autowarm.report.words import interval
 from autowarm.words import counted, listed, number, percent
 from studies.claims.findings import Findings
 
-# What was chosen or changed once first results were known.
+# What was changed once first results were known.
 _AFTERWARDS = (
-    "The learning rates of the grid were chosen from single runs, on one seed. At first there were 4 "
-    "seeds, with which Schedule-Free AdamW was not told from the tuned schedule on char_gpt, and Prodigy "
-    "was behind there. Prodigy was best at the smallest d_coef, so a smaller one was added, and the seeds"
-    " were doubled."
+    "At first there were 4 seeds, with which Schedule-Free AdamW was not told from the tuned schedule on "
+    "char_gpt, and Prodigy was behind there. Prodigy was best at the smallest d_coef, so a smaller one was "
+    "added, and the seeds were doubled."
 )
 
 TUNED = "tuned"

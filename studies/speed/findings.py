@@ -20,12 +20,10 @@ from autowarm.report.picture import new_figure
 from autowarm.report.words import interval, lr_interval
 from autowarm.words import listed, number, percent
 from studies.claims.findings import Findings, Records
-from studies.claims.warmups import Warmups, effect, has_warmup, warmup_colour, warmup_words, warmups_of
+from studies.claims.warmups import Warmups, effect, has_warmup, label_panels, warmup_colour, warmup_words, warmups_of
 
-# What was chosen or changed once first results were known.
-_AFTERWARDS = (
-    "The learning rates of the grid were chosen from single runs, on one seed. Nothing was changed after that."
-)
+# What was changed once first results were known.
+_AFTERWARDS = "Nothing was changed after that."
 
 MODELS = {
     "char_gpt": "small GPT",
@@ -269,10 +267,7 @@ def _draw(found: dict[str, Race]) -> Figure:
     for axes, (model, of) in zip(panels, found.items(), strict=True):
         _panel(axes, of)
         axes.set_title(MODELS[model], loc="left", fontsize=9)
-    figure.supxlabel("total_steps", fontsize=10)
-    figure.supylabel("val_loss at the best lr", fontsize=10)
-    handles, _ = panels[0].get_legend_handles_labels()
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
+    label_panels(figure, panels, x="total_steps", y="val_loss at the best lr")
     return figure
 
 

@@ -23,14 +23,22 @@ from autowarm.report.picture import new_figure
 from autowarm.report.words import interval, lr_interval, share_interval
 from autowarm.words import listed, number, percent
 from studies.claims.findings import Findings, Records
-from studies.claims.warmups import Warmups, effect, has_warmup, lr_axis, warmup_colour, warmup_words, warmups_of
+from studies.claims.warmups import (
+    Warmups,
+    effect,
+    has_warmup,
+    label_panels,
+    lr_axis,
+    warmup_colour,
+    warmup_words,
+    warmups_of,
+)
 
-# What was chosen or changed once first results were known.
+# What was changed once first results were known.
 _AFTERWARDS = (
-    "The learning rates of the grid were chosen from single runs, on one seed. Once the first arms were "
-    "seen, failures were counted from the lowest best learning rate on, as slow learning below it had "
-    "counted as failure; and the second bar, half of what can be learned, was added, as the first one "
-    "said much of runs that had learned next to nothing."
+    "Once the first arms were seen, failures were counted from the lowest best learning rate on, as slow "
+    "learning below it had counted as failure; and the second bar, half of what can be learned, was added, as "
+    "the first one said much of runs that had learned next to nothing."
 )
 
 # What the findings read beside the rungs.
@@ -337,10 +345,7 @@ def _draw_losses(found: dict[str, tuple[Warmups, tuple[Edge, ...]]]) -> Figure:
     for axes, (arm, (of, _)) in zip(panels, found.items(), strict=True):
         _losses_panel(axes, of)
         axes.set_title(ARMS[arm], loc="left", fontsize=10)
-    figure.supxlabel("initial_lr", fontsize=10)
-    figure.supylabel("val_loss at the end, in nats", fontsize=10)
-    handles, _ = panels[0].get_legend_handles_labels()
-    figure.legend(handles=handles, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
+    label_panels(figure, panels, x="initial_lr", y="val_loss at the end, in nats")
     return figure
 
 

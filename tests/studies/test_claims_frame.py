@@ -76,7 +76,8 @@ def test_a_page_says_what_was_spent() -> None:
     found = Findings(title="T", claim="C.", found="F.", body="Words.", afterwards="All of it.")
     records: Records = {"a": [record("a", 0), replace(record("a", 1), steps=40, outcome="DIVERGED", value=None)]}
     text = pages.page(Place("stability", "gpu"), records, found)
-    assert "## Chosen and changed on the way\n\nAll of it.\n" in text
+    chosen = "The learning rates of the grid were chosen from single runs, on one seed."
+    assert f"## Chosen and changed on the way\n\n{chosen} All of it.\n" in text
     assert "| a | 2 | 1 COMPLETE, 1 DIVERGED | 140 | 1 | 4 s |" in text
     assert "In all 2 trials, 140 optimizer steps and 4 s of training." in text
     assert "python -m studies.claims run stability --scale gpu\n" in text
