@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -145,8 +145,23 @@ def picture_bytes(figure: Figure, kind: str, *, dpi: float | None = None) -> byt
     with warnings.catch_warnings(), mpl.rc_context({"svg.hashsalt": "autowarm"}):
         # a name in a script the font lacks is drawn as boxes, which is no reason to stop
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        figure.savefig(data, format=kind, dpi=dpi or "figure", metadata={"Date": None} if kind == "svg" else None)
+        if kind == "png":
+            _draw_png(figure, data, dpi=dpi)
+        else:
+            figure.savefig(data, format=kind, dpi=dpi or "figure", metadata={"Date": None})
     return data.getvalue()
+
+
+def _draw_png(figure: Figure, data: IO[bytes], *, dpi: float | None) -> None:
+    """Do what `savefig` does, but draw once: it goes through everything twice, first for the layout alone."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    usual = figure.dpi
+    figure.set_dpi(dpi or usual)
+    try:
+        FigureCanvasAgg(figure).print_png(data)
+    finally:
+        figure.set_dpi(usual)
 
 
 def plain_text(text: str) -> str:
