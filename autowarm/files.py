@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -44,8 +45,14 @@ def _at_once(path: str, flags: int) -> int:
 class Kept:
     """A file that stays open, so that parts of it can be read again, also when another file has taken its place."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        """Keep an open file open, for as long as this object lives."""
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        """Keep an open file open, for as long as this object lives.
+
+        Args:
+            file: which.
+            path: that it was opened by, to name it.
+        """
+        self.path = path
         self._descriptor = os.dup(file.fileno())
         self._state = self._now()
 
@@ -68,6 +75,35 @@ class Kept:
         # not there where there were too many open files
         if hasattr(self, "_descriptor"):
             close(self._descriptor)
+
+
+@dataclass(slots=True)
+class Part:
+    """A part of a line of such a file, that is read when it is asked for.
+
+    Attributes:
+        file: which.
+        line: its number, from 1.
+        place: its first byte in the file.
+        length: in bytes.
+    """
+
+    file: Kept
+    line: int
+    place: int
+    length: int
+
+    def __str__(self) -> str:
+        """Name the line."""
+        return f"{self.file.path}, line {self.line}"
+
+    def within(self, start: int, end: int) -> Part:
+        """Return the part of this one from a byte up to another, counted from the first of this."""
+        return Part(self.file, self.line, self.place + start, end - start)
+
+    def read(self) -> bytes:
+        """Read it; see `Kept.part`."""
+        return self.file.part(self.place, self.length)
 
 
 def read_text(path: Path, error: type[AutowarmError], *, most: int) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, overload
 
 from autowarm.errors import RecordError
+from autowarm.files import Part
 from autowarm.values import MOST_WHOLE
 
 # Steps are shared between curves up to that length: what is kept for sharing stays small.
@@ -81,29 +82,28 @@ class UnparsedPoints(Points):
     Of a hundred thousand records a report draws a few hundred.
     """
 
-    __slots__ = ("_count", "_name", "_text", "_where")
+    __slots__ = ("_count", "_name", "_text")
 
-    def __init__(self, name: str, count: int, text: Callable[[], bytes], where: str) -> None:
+    def __init__(self, name: str, count: int, text: Part) -> None:
         """Take points.
 
         Args:
             name: of their curve.
             count: how many they are.
-            text: reads the curves of their record: as in an object of JSON, but without its braces.
-            where: that is, for an error.
+            text: the curves of their record: as in an object of JSON, but without its braces.
         """
-        self._name, self._count, self._text, self._where = name, count, text, where
+        self._name, self._count, self._text = name, count, text
 
     def __getattr__(self, name: str) -> Any:
         # called for what has no value: steps and values, until either is asked for
         if name not in Points.__slots__:
             raise AttributeError(name)
         try:
-            super().__init__(json.loads(b"{%b}" % self._text())[self._name])
+            super().__init__(json.loads(b"{%b}" % self._text.read())[self._name])
         except (TypeError, ValueError, OverflowError) as e:
-            raise RecordError(f"{self._where}: not a trial record: {self._name}: {e}") from None
+            raise RecordError(f"{self._text}: not a trial record: {self._name}: {e}") from None
         except OSError as e:
-            raise RecordError(f"{self._where}: cannot be read: {e}") from None
+            raise RecordError(f"{self._text}: cannot be read: {e}") from None
         return getattr(self, name)
 
     def __len__(self) -> int:

@@ -10,12 +10,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from autowarm.errors import RecordError, unknown
-from autowarm.files import Kept, lines_of, opened, replace
+from autowarm.files import Kept, Part, lines_of, opened, replace
 from autowarm.points import Points, UnparsedPoints, counts_of
 from autowarm.schedule import Schedule
 from autowarm.values import MOST_WHOLE, is_number
@@ -280,11 +279,11 @@ def read_jsonl(path: Path) -> list[TrialRecord]:
     records = []
     try:
         with uncollected(), opened(path) as file:
-            kept, place = Kept(file), 0
+            kept, place = Kept(file, path), 0
             # lines end at \n alone: U+2028 and its like may stand inside of a string
             for number, line in lines_of(file, path, RecordError):
                 if line.strip():
-                    records.append(_read_line(line, _Place(kept, place, f"{path}, line {number}")))
+                    records.append(_read_line(line, Part(kept, number, place, len(line))))
                 place += len(line)
     except (OSError, ValueError) as e:  # no path at all
         if isinstance(e, RecordError):
@@ -313,18 +312,10 @@ def _parsed(text: str) -> Any:
     return json.loads(text)
 
 
-class _Place(NamedTuple):
-    """Where a line begins: in which file, at which byte, and in words."""
-
-    file: Kept
-    byte: int
-    words: str
-
-
-def _data_of(line: bytes, place: _Place) -> Any:
+def _data_of(line: bytes, part: Part) -> Any:
     """Parse a line, but its curves where they are as `write_jsonl` writes them: nine tenths of it, that can wait."""
     # some editors put a mark at the beginning of a file
-    encoding = "utf-8" if place.byte else "utf-8-sig"
+    encoding = "utf-8" if part.place else "utf-8-sig"
     start, end = line.find(b'"rungs": ['), line.rfind(b', "steps": ')
     counts = counts_of(line[start:end]) if 0 < start < end else None
     if counts:
@@ -332,15 +323,14 @@ def _data_of(line: bytes, place: _Place) -> Any:
             data = _parsed((line[:start] + b'"rungs": null' + line[end:]).decode(encoding))
             # they are those of the record, not of something within it, and there are no others
             if isinstance(data, dict) and [data[name] for name in _CURVES if name in data] == [None]:
-                text = partial(place.file.part, place.byte + start, end - start)
-                return data | {name: UnparsedPoints(name, n, text, place.words) for name, n in counts.items()}
+                text = part.within(start, end)
+                return data | {name: UnparsedPoints(name, n, text) for name, n in counts.items()}
     return _parsed(line.decode(encoding))
 
 
-def _read_line(line: bytes, place: _Place) -> TrialRecord:
-    where = place.words
+def _read_line(line: bytes, where: Part) -> TrialRecord:
     try:
-        return TrialRecord.from_dict(_data_of(line, place))
+        return TrialRecord.from_dict(_data_of(line, where))
     except UnicodeDecodeError as e:
         raise RecordError(f"{where}: is no UTF-8 text: {e.reason}") from None
     except json.JSONDecodeError as e:
