@@ -144,6 +144,7 @@ class _Maker:
             lr = banded(mean + off, mean, sd)
             warmup = choose_warmup(runs, law, at)
         value, ties = self._ties(rows)
+        named = tuple(_words(self.runs, row) for row in ties[:_NAMED])
         return GridCell(
             total_steps=total_steps,
             dataset_size=dataset_size,
@@ -153,12 +154,12 @@ class _Maker:
             warmup_ratio=math.nan if warmup is None else warmup.share.value,
             decay=decay,
             value=value,
-            ties=tuple(ties[:_NAMED]),
+            ties=named,
             n_ties=len(ties),
         )
 
-    def _ties(self, rows: Rows) -> tuple[float | None, list[str]]:
-        """Return the mean of the best schedule run, and those within noise of it in words.
+    def _ties(self, rows: Rows) -> tuple[float | None, list[int]]:
+        """Return the mean of the best schedule run, and a row of each that is within noise of it.
 
         The best of many is lucky: so that the truly best one is among the ties in nineteen of twenty grids, the bound
         on the difference is Student's t at 1 - .05 / schedules (Bonferroni).
@@ -185,7 +186,7 @@ class _Maker:
         order = sorted(
             (first[int(g)] for g in tied), key=lambda i: (_or_last(float(runs.warmup_ratio[i])), runs.initial_lr[i])
         )
-        return float(np.mean(runs.value[ended[group == best]])), [_words(runs, i) for i in order]
+        return float(np.mean(runs.value[ended[group == best]])), order
 
 
 def _repeated_noise(runs: Runs, schedules: Rows) -> tuple[float, int]:
