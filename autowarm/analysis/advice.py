@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from autowarm.analysis.answer import Answer, answer_of
-from autowarm.analysis.best import Horizon, best_record, horizon_words, horizons, warmup_share
+from autowarm.analysis.best import Horizon, has_value, horizon_words, horizons, warmup_share
 from autowarm.analysis.doubt import Bounds, Doubt, edges
 from autowarm.record import TrialRecord
 from autowarm.words import number
@@ -41,10 +41,12 @@ def advised(
     several = len(found_at) > 1
     if answers is None:
         answers = {h: answer_of([r for r in records if r.target == h], h) for h in found_at}
+    by_target: dict[Horizon, list[TrialRecord]] = {h: [] for h in found_at}
+    for record in searched:
+        by_target[record.target].append(record)
     said: list[Doubt] = []
-    for horizon in found_at:
+    for horizon, here in by_target.items():
         answer = answers[horizon]
-        here = [r for r in searched if r.target == horizon]
         found = _nothing_complete(here) or _constant(answer) or _edges(answer, here, bounds or {})
         where = f"At {horizon_words(horizon)}: " if several else ""
         said += [replace(doubt, words=where + (doubt.words if where else capital(doubt.words))) for doubt in found]
@@ -52,7 +54,7 @@ def advised(
 
 
 def _nothing_complete(records: Sequence[TrialRecord]) -> list[Doubt]:
-    if best_record(records, records[0].target) is not None:
+    if any(has_value(r) and r.horizon == r.target for r in records):
         return []
     lrs = [r.schedule.initial_lr for r in records if r.schedule is not None]
     count = f"all {len(records)} trials" if len(records) > 1 else "the only trial"

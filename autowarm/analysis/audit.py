@@ -58,7 +58,10 @@ def pruning_audit(records: Iterable[TrialRecord]) -> PruningAudit:
         records: of one horizon; search trials count.
     """
     search = [r for r in records if r.role == "search"]
+    pruned = sum(r.outcome == "PRUNED" for r in search)
     audited = [r for r in search if r.audit_step is not None and r.outcome in ("COMPLETE", "DIVERGED")]
+    if not audited:
+        return PruningAudit(pruned, audited=0, best=0, top=0)
     found = [_level(r) for r in audited if has_value(r)]
     others = [_level(r) for r in search if r.audit_step is None and has_value(r)]
     # rounded up: of fewer than ten the best one is the best tenth
@@ -66,7 +69,7 @@ def pruning_audit(records: Iterable[TrialRecord]) -> PruningAudit:
     levels = sorted([*found, *others])
     best_other = min(others, default=math.inf)
     return PruningAudit(
-        pruned=sum(r.outcome == "PRUNED" for r in search),
+        pruned=pruned,
         audited=len(audited),
         best=sum(level < best_other for level in found),
         # as many others ended better as levels lie below

@@ -134,6 +134,8 @@ def best_first(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     records = list(records)
     levels = [_signed(r) for r in records]
     order = sorted(range(len(records)), key=levels.__getitem__)
+    if len(set(levels)) == len(levels):
+        return [records[i] for i in order]
     # a warmup in steps takes longer to tell than a value, and of a hundred thousand few tie
     return [
         r for _, tied in groupby(order, key=levels.__getitem__) for r in _plainest_first([records[i] for i in tied])

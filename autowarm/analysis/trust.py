@@ -100,8 +100,11 @@ def _table_seeds(runs: Runs, best: int) -> Iterator[Doubt]:
 
 def _pruning(records: Sequence[TrialRecord]) -> Iterator[Doubt]:
     searched = [r for r in records if r.role == "search"]
+    by_horizon: dict[Horizon, list[TrialRecord]] = {}
+    for record in searched:
+        by_horizon.setdefault(record.horizon, []).append(record)
     for horizon in horizons(searched):
-        audit = pruning_audit(r for r in searched if r.horizon == horizon)
+        audit = pruning_audit(by_horizon.get(horizon, ()))
         if audit.best:
             words = (
                 f"Of {counted(audit.audited, 'trial')} that pruning would have stopped and that ended all the same, "
