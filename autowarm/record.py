@@ -213,8 +213,9 @@ class TrialRecord:
             schedule = kept.get("schedule")
             kept["schedule"] = Schedule.from_dict(schedule) if schedule is not None else None
             for name in _CURVES:
-                curve = kept.get(name, ())
-                kept[name] = (curve if isinstance(curve, Points) else Points(curve)) or ()
+                if name in kept:
+                    curve = kept[name]
+                    kept[name] = (curve if isinstance(curve, Points) else Points(curve)) or ()
             for name in ("dataset_size", "batch_size"):
                 kept.setdefault(name, None)
             for name in _REPEATED:

@@ -324,7 +324,7 @@ class Schedule:
                 raise ScheduleError(unknown("key of a schedule", key, _DEFAULTS))
         if "initial_lr" not in data:
             raise ScheduleError("a schedule needs an initial_lr, the peak learning rate")
-        return cls(**{key: from_text(value) for key, value in data.items()})
+        return cls(**{key: value if key in _WORDS else from_text(value) for key, value in data.items()})
 
     def save(self, path: str | Path) -> None:
         """Write the schedule to a YAML file that `load_schedule` reads."""
@@ -356,6 +356,8 @@ class Schedule:
 
 
 _DEFAULTS = {field.name: field.default for field in fields(Schedule)}
+# That a word is no number takes longest to find out.
+_WORDS = frozenset({"warmup", "decay", "cooldown", "decay_from", "decay_to"})
 
 ScheduleLike: TypeAlias = "Schedule | str | Path | Mapping[str, Any]"
 
