@@ -298,10 +298,14 @@ def _colour_range(panel: Panel) -> Normalize | None:
 
 
 def _finish_lr_axis(panel: Panel, axes: Axes) -> None:
+    from matplotlib.ticker import NullFormatter
+
     peaks = [r.schedule.initial_lr for r in (*panel.search, *panel.baseline) if r.schedule is not None]
     axes.set_yscale("log")
     if peaks:
         axes.set_ylim(min(peaks) * _LOWEST_LR, max(peaks) * 1.5)
+        # over so many decades minor ticks have no labels anyway, which takes matplotlib long to find out
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(0, panel.horizon[0])
     axes.set_xlabel("optimizer step")
     axes.set_ylabel("learning rate (log)")
