@@ -173,7 +173,7 @@ def answer_of(records: Iterable[TrialRecord], horizon: Horizon | None = None) ->
     if not fresh:
         found = repeated(order, here)
     # the lower levels of a ladder tell, too
-    constant = _constant([r for r in records if r.target == horizon and r.role in ("search", "confirm")])
+    constant = _constant(r for r in records if r.target == horizon and r.role in ("search", "confirm"))
     if not found:
         if not order:
             return None
@@ -248,13 +248,15 @@ def _answer(
     )
 
 
-def _constant(records: Sequence[TrialRecord]) -> float | None:
+def _constant(records: Iterable[TrialRecord]) -> float | None:
     """Return the value that all records ended with, where they are of several schedules; two may agree by chance."""
-    ended = [r for r in records if has_value(r)]
-    # in the order of what is quick to tell
-    if len({r.value for r in ended}) > 1 or len({r.schedule for r in ended}) < 3:
-        return None
-    return ended[0].value
+    ended: list[TrialRecord] = []
+    for record in filter(has_value, records):
+        # mostly the second one tells
+        if ended and record.value != ended[0].value:
+            return None
+        ended.append(record)
+    return ended[0].value if len({r.schedule for r in ended}) >= 3 else None
 
 
 def _signed(value: float | None, mode: Mode) -> float:
