@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from autowarm.analysis.best import warmup_share, warmup_steps
@@ -52,7 +53,7 @@ def to_columns(records: Iterable[TrialRecord]) -> dict[str, list[Any]]:
     records = list(records)
     # those of a job's own scheduler have none
     schedules = [record.schedule for record in records]
-    found: dict[str, list[Any]] = {name: [getattr(record, name) for record in records] for name in _SAME_NAME}
+    found: dict[str, list[Any]] = {name: list(map(attrgetter(name), records)) for name in _SAME_NAME}
     found |= {name: [getattr(schedule, name, None) for schedule in schedules] for name in _OF_SCHEDULE}
     found["warmup_ratio"] = [warmup_share(record) for record in records]
     found["warmup_steps"] = [warmup_steps(record) for record in records]
