@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import signal
@@ -294,6 +296,8 @@ def _report(given: Namespace) -> None:
     elif any(value is not None for value in (*table.values(), given.out)):
         raise SettingsError(f"{source} is no file: --columns, --mode, --failed_at and --out are for tables of runs")
     else:
+        # with the process all memory is given back: records need not be searched for cycles before
+        atexit.register(gc.freeze)
         _print(refresh(source, notice=_complain))
 
 

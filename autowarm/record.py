@@ -302,6 +302,11 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if collects:
+            # what was made meanwhile counts as old, like the survivors of collections: the next one, which is due at
+            # once, would go through all of it. Not where somebody has frozen objects of their own: they would thaw
+            if not gc.get_freeze_count():
+                gc.freeze()
+                gc.unfreeze()
             gc.enable()
 
 

@@ -303,6 +303,17 @@ def test_reading_leaves_the_collector_as_it_was(tmp_path: Path) -> None:
         assert gc.isenabled() == (wanted is gc.enable)
 
 
+def test_what_was_made_meanwhile_is_not_young(monkeypatch: pytest.MonkeyPatch) -> None:
+    for frozen_by_others, generation in ((0, 2), (1, 0)):
+        monkeypatch.setattr(gc, "get_freeze_count", lambda n=frozen_by_others: n)
+        gc.collect()
+        with uncollected():
+            made = [[]]
+        gc.disable()
+        assert any(found is made for found in gc.get_objects(generation=generation))
+        gc.enable()
+
+
 def read_all(path: Path) -> list[dict[str, Any]] | None:
     """Return what a file holds as plain data, every curve of it asked for; None where that is no records."""
     try:
