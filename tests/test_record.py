@@ -308,7 +308,7 @@ def test_what_was_made_meanwhile_is_not_young(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(gc, "get_freeze_count", lambda n=frozen_by_others: n)
         gc.collect()
         with uncollected():
-            made = [[]]
+            made: list[list[int]] = [[]]
         gc.disable()
         assert any(found is made for found in gc.get_objects(generation=generation))
         gc.enable()

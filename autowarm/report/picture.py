@@ -159,7 +159,7 @@ def _draw_png(figure: Figure, data: IO[bytes], *, dpi: float | None) -> None:
     usual = figure.dpi
     figure.set_dpi(dpi or usual)
     try:
-        FigureCanvasAgg(figure).print_png(data)
+        FigureCanvasAgg(figure).print_png(data)  # type: ignore[no-untyped-call] # it has no annotations
     finally:
         figure.set_dpi(usual)
 
