@@ -21,7 +21,7 @@ import torch
 from autowarm.errors import CheckpointError
 from autowarm.specs import JobSpec, TrainingSpec
 
-_MAGIC = b"autowarm training 1\n"
+_MAGIC = b"autowarm training 2\n"
 _DIGEST_BYTES = 16
 _CHUNK = 2**20
 # Their versions decide on the bits of a training, and on the layout of its state.

@@ -102,7 +102,7 @@ def trunk_of(group: Group) -> TrunkSpec:
     assert not alone  # noqa: S101 - they were found to share one
     steps = {branch.index: branch.step for branch in trunk.branches}
     parts = max(lane.split_batches for lane, _ in group)
-    specs = [replace(lane.spec_of(task), checkpoint=None, split_batches=parts) for lane, task in group]
+    specs = [replace(lane.spec_of(task), checkpoint=None, trunk=None, split_batches=parts) for lane, task in group]
     lane, task = group[0]
     size = f", {lane.dataset_size} examples" if lane.dataset_size is not None else ""
     return TrunkSpec(

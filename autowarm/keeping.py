@@ -83,7 +83,11 @@ class Keeper(Callback):
         """How the training went on, at the worst of the times it was interrupted."""
         if self._start is None or not self._start.done:
             return None
-        return "exact" if self._start.exact and not self._fresh else "fresh data"
+        return "exact" if self._exact else "fresh data"
+
+    @property
+    def _exact(self) -> bool:
+        return self._start is not None and self._start.exact and not self._fresh
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Watch the data, and hand Lightning its part of the checkpoint."""
@@ -110,6 +114,7 @@ class Keeper(Callback):
         assert self._kept is not None  # noqa: S101 - there is something to go on from
         self.seconds = self._kept["seconds"]
         self.watcher.load_state(self._kept["watcher"], trainer)
+        self.watcher.exact = self.watcher.exact and self._exact
         # as large as the training itself, and who has read it holds it, too
         self._kept.clear()
 

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from autowarm.events import EventLog
+from autowarm.planning.growth import goes_on_from, left_by
+from autowarm.planning.trunks import Held, held_by
 from autowarm.progress import Display
 from autowarm.pruning import PhasePruner, Pruning, ema_rungs_of, rungs_of
 from autowarm.record import Role, TrialRecord
 from autowarm.schedule import Schedule
 from autowarm.settings import StudySettings
-from autowarm.specs import JobInfo, TrainingSpec, TrialResult
+from autowarm.specs import GrowingTrunk, JobInfo, TrainingSpec, TrialResult
 from autowarm.study.checks import Check
 from autowarm.study.horizon import HorizonStudy, Proposal
 from autowarm.unsaved import Unsaved
+from autowarm.words import counted, number
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Lane:
         timeout: seconds that a trial may take; None: as long as it likes.
         checkpoints: folder that trials keep themselves in; None: what is interrupted starts anew.
         split_batches: parts that batches are cut into, as whole ones do not fit into memory.
+        grows: whether search trials go on from shorter ones, and leave their state for longer ones, in `checkpoints`.
+        below: search trials of the level below; none on the lowest one, or where there are no levels.
         events: where what happens is written down, and `unsaved`, records that the database does not take.
         shown: whether the display is at this horizon; what ends elsewhere is counted when it turns there.
         records: of this horizon, as they come, those of other processes too; those of earlier runs first.
@@ -89,6 +94,8 @@ class Lane:
     timeout: float | None = None
     checkpoints: Path | None = None
     split_batches: int = 1
+    grows: bool = False
+    below: Sequence[TrialRecord] = ()
     events: EventLog = field(default_factory=EventLog)
     unsaved: Unsaved = field(default_factory=Unsaved)
     shown: bool = True
@@ -171,7 +178,69 @@ class Lane:
             split_batches=self.split_batches,
             checkpoint=self._checkpoint(task),
             checkpoint_seconds=self.settings.checkpoint_every,
+            trunk=self._trunk(task),
         )
+
+    def shared_by(self, schedule: Schedule) -> int:
+        """Return the steps that a search trial would not have to train, as a shorter one has."""
+        found = self._goes_on_from(schedule, self.settings.seed)
+        return found[1] if found is not None else 0
+
+    def _goes_on_from(self, schedule: Schedule, seed: int) -> tuple[TrialRecord, int] | None:
+        if not self.grows:
+            return None
+        left = [*left_by(self.below), *left_by(self.searched)]
+        return goes_on_from(schedule, left, total_steps=self.info.total_steps, seed=seed)
+
+    def _trunk(self, task: Task) -> GrowingTrunk | None:
+        """Return what a training goes on from, and what it leaves for others; None for neither."""
+        schedule = task.schedule
+        if not self.grows or self.checkpoints is None or task.role != "search" or schedule is None:
+            return None
+        held = held_by(schedule, total_steps=self.info.total_steps)
+        if held is None:
+            return None
+        found = self._goes_on_from(schedule, task.seed)
+        warmup = schedule.warmup_steps_of(self.info.total_steps)
+        return GrowingTrunk(
+            name=f"peak {number(schedule.initial_lr, 6)}, {counted(warmup, 'step')} of warmup, seed {task.seed}",
+            key=self._key(held, task.seed),
+            step=held.steps,
+            begin=self._state(found[0]) if found is not None else None,
+            # nothing is longer than the target
+            leave=self._state_of(held, task.seed) if self.target_steps is not None else None,
+        )
+
+    def _key(self, held: Held, seed: int) -> str:
+        """Return what is the same for the trials of a trunk."""
+        peak, rise = held.key
+        said = f"{self.settings.name} {self.dataset_size} {seed} {peak!r} ".encode()
+        return hashlib.sha256(said + rise).hexdigest()[:16]
+
+    def _state_of(self, held: Held, seed: int) -> Path | None:
+        if self.checkpoints is None:
+            return None
+        return self.checkpoints / f"{self._key(held, seed)}-{held.steps}.trunk"
+
+    def _state(self, record: TrialRecord) -> Path | None:
+        """Return the file in which a trial has left its state."""
+        if record.schedule is None:
+            return None
+        held = held_by(record.schedule, total_steps=record.total_steps)
+        return self._state_of(held, record.seed) if held is not None else None
+
+    def drop_states(self, *, all_of_them: bool = False) -> None:
+        """Remove the states that no longer trial will ask for: those of all but the best, or all.
+
+        Args:
+            all_of_them: whether those of the best, too.
+        """
+        mine = [record for record in self.searched if record.trunk is not None]
+        best = [] if all_of_them else left_by(mine)
+        for record in mine:
+            state = self._state(record)
+            if record not in best and state is not None:
+                state.unlink(missing_ok=True)
 
     def _checkpoint(self, task: Task) -> Path | None:
         """Return the file that a training keeps itself in: whoever trains the same again finds it."""
@@ -253,6 +322,8 @@ class Lane:
             self.say("lost", task)
             return None
         self._add(record)
+        if self.grows:
+            self.drop_states()
         self.display.ended(key, record if self.shown else None)
         self.say(
             "ended",

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 
 from autowarm.analysis.best import has_value
 from autowarm.lane import Lane
-from autowarm.planning.climb import around, carried, climb, first_new
+from autowarm.planning.climb import around, best_of, carried, climb, first_new
 from autowarm.planning.decay_priors import reference_decay
+from autowarm.planning.growth import Exploration, carry_on
 from autowarm.planning.horizon_plan import HorizonPlan
 from autowarm.planning.known_divergence import Diverged, bound_to_diverge, diverged
+from autowarm.planning.ladder import Ladder, Level, pays
 from autowarm.planning.spread import spread, usual_warmup
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
@@ -23,6 +25,40 @@ from autowarm.study.sampling import Known, Sampler, proposed
 _ENOUGH = 4
 # It is asked that often for something that is not known to diverge and was not tried.
 _ATTEMPTS = 20
+# Of a grid it soon knows all that it would ask for.
+_ATTEMPTS_ON_GRID = 3
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """Tells what a level's limit pays for.
+
+    Attributes:
+        ladder: of the level.
+        level: that is searched, and `lane`, its trials.
+        before: what was spent before it.
+    """
+
+    ladder: Ladder
+    level: Level
+    lane: Lane
+    before: float
+
+    def room(self, running: int) -> bool:
+        """Tell whether the cheapest trial there may be is paid for, beside a number of them that run."""
+        return self._pays(self.level.shared if self.lane.grows else 0, running)
+
+    def affords(self, steps: int) -> bool:
+        """Tell whether a trial is paid for that goes on after some steps, beside those that run."""
+        return self._pays(steps, self.lane.study.running)
+
+    def _pays(self, steps: int, running: int) -> bool:
+        level, here = self.level, self.lane.searched
+        if level is self.ladder.levels[-1] and not here and not running:
+            # whatever the levels below have taken: times are foreseen, and not always right
+            return True
+        spent = self.before + self.ladder.spent(here)
+        return pays(level.limit, spent + running * level.price, level.price_after(steps))
 
 
 @dataclass
@@ -32,46 +68,70 @@ class LevelSearch:
     Attributes:
         plan: of the horizon that the ladder leads to.
         lane: of this level: its study, and the records of its trials.
-        space: the schedules to search.
-        below: search trials of the level below; none on the lowest one.
+        allowance: what is paid for.
+        space: the schedules to search; of a level with an `exploration`, its space.
         bad: what diverged on the levels below.
         sampler: what proposes when the first ideas are spent.
+        exploration: what a level below the target searches, where trials go on from shorter ones.
     """
 
     plan: HorizonPlan
     lane: Lane
+    allowance: Allowance
     space: SearchSpace
-    below: Sequence[TrialRecord]
     bad: Sequence[Diverged]
     sampler: Sampler
+    exploration: Exploration | None = None
 
     def propose(self) -> Proposal | None:
-        """Return the next trial, or None where everything there is has been tried."""
+        """Return the next trial, or None where everything there is has been tried, or nothing else is paid for."""
         study = self.lane.study
         if study.waiting:
-            return study.ask()
+            return study.ask() if self.allowance.affords(0) else None
         tried, steps = self.lane.tried, self.lane.info.total_steps
-        while (found := first_new(self._first(), tried, total_steps=steps)) is not None:
+        first = [found for found in self._first() if self.allowance.affords(self.lane.shared_by(found[1]))]
+        while (found := first_new(first, tried, total_steps=steps)) is not None:
             name, schedule = found
             proposal = study.ask_for(schedule, name)
             if proposal is not None:
                 return proposal
             tried = [*tried, schedule]
         sampled = self._sampled()
-        return study.ask_for(sampled, "sampler") if sampled is not None else None
+        if sampled is None or not self.allowance.affords(self.lane.shared_by(sampled)):
+            return None
+        return study.ask_for(sampled, "sampler")
+
+    @property
+    def _last(self) -> bool:
+        """Whether this level is the target."""
+        return self.lane.info.total_steps == self.plan.info.total_steps
+
+    def _placed(self, schedule: Schedule) -> Schedule:
+        """Return a schedule where longer ones will look for it."""
+        if self.exploration is None:
+            return schedule
+        return self.exploration.place(schedule, total_steps=self.lane.info.total_steps)
 
     def _first(self) -> Iterator[tuple[str, Schedule]]:
         """Yield what is tried before the sampler has its say, as far as it is known yet."""
         whole, steps, space = self.plan.info.total_steps, self.lane.info.total_steps, self.space
-        if any(has_value(r) for r in self.below):
-            below, last = self.below[0].total_steps, steps == whole
-            yield from climb(self.below, self.lane.searched, from_steps=below, to_steps=steps, space=space, last=last)
+        if any(has_value(r) for r in self.lane.below):
+            up = carry_on if self.lane.grows else climb
+            for name, schedule in up(
+                self.lane.below,
+                self.lane.searched,
+                from_steps=self.lane.below[0].total_steps,
+                to_steps=steps,
+                space=space,
+                last=self._last,
+            ):
+                yield name, self._placed(schedule)
             return
         today = self.plan.guesses.get("today")
         if today is not None:
             yield "today", carried(today, from_steps=whole, to_steps=steps, space=space)
         bad = [*self.bad, *diverged(self.lane.searched)]
-        for schedule in spread(space, decay=reference_decay(space.decays)):
+        for schedule in map(self._placed, spread(space, decay=reference_decay(space.decays))):
             if bound_to_diverge(schedule, steps, bad) is None:
                 yield "spread", schedule
 
@@ -79,9 +139,9 @@ class LevelSearch:
         """Return a schedule that the sampler proposes near the best: below the target, with one decay alone."""
         here, steps, settings = self.lane.searched, self.lane.info.total_steps, self.lane.settings
         space = self.space
-        if steps < self.plan.info.total_steps:
+        if not self._last:
             space = space.only(reference_decay(space.decays))
-        if not self.below:
+        if not self.lane.below and self.exploration is None:
             # a short run prefers no warmup, as it prefers no decay
             space = replace(space, warmup_ratio=usual_warmup(space))
         known = [point for r in here if (point := _known(r, space, steps)) is not None]
@@ -89,13 +149,19 @@ class LevelSearch:
         space = around(here, space)
         bad = [*self.bad, *diverged(here)]
         tried, last = self.lane.tried, None
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS if self.exploration is None else _ATTEMPTS_ON_GRID):
             number = len(tried) * _ATTEMPTS + attempt
             params = proposed(space, known if enough else [], self.sampler, seed=settings.seed, trial=number)
-            schedule = self.space.schedule(params)
+            schedule = self._placed(self.space.schedule(params))
             last = schedule if bound_to_diverge(schedule, steps, bad) is None else None
             if last is not None and first_new([("sampler", last)], tried, total_steps=steps) is not None:
-                break
+                return last
+        if self.exploration is not None:
+            # of a grid, all that a model asks for may be known: then the nearest peaks that are not
+            best = best_of(here) or last
+            beside = self.exploration.beside(best, total_steps=steps) if best is not None else ()
+            new = first_new((("grid", schedule) for schedule in beside), tried, total_steps=steps)
+            return new[1] if new is not None else None
         # where everything was tried already, once more
         return last
 

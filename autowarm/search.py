@@ -17,13 +17,15 @@ from autowarm.executors.local import cores
 from autowarm.grouping import Room, Sharing, trunks_of_waiting
 from autowarm.interrupts import Interrupts
 from autowarm.lane import Lane, Task
-from autowarm.level import LevelSearch
+from autowarm.level import Allowance, LevelSearch
 from autowarm.loop import HorizonLoop
+from autowarm.planning.growth import exploration
 from autowarm.planning.horizon_plan import HorizonPlan
 from autowarm.planning.known_divergence import diverged
-from autowarm.planning.ladder import RUNGS, Ladder, Level, pays, runs_paid
+from autowarm.planning.ladder import RUNGS, Ladder, Level, runs_paid
 from autowarm.planning.price import Price
 from autowarm.planning.range_test import bracket_of
+from autowarm.planning.spread import spread
 from autowarm.progress import Display
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
@@ -112,7 +114,9 @@ class Search:
         """Return a plan with the ladder that all processes climb: where a budget is time, each has measured its own."""
         if plan.ladder is None:
             return plan
-        on = f"{self.settings.budget}, pruning {self.settings.pruning}, confirm_seeds {self.settings.confirm_seeds}"
+        settings = self.settings
+        on = f"{settings.budget}, pruning {settings.pruning}, confirm_seeds {settings.confirm_seeds}"
+        on += f", grown {plan.ladder.grown}" if plan.ladder.grown is not None else ""
         return replace(plan, ladder=Ladder.from_dict(self._study(plan).agree("ladder", on, plan.ladder.to_dict())))
 
     def _restore(self, study: HorizonStudy) -> None:
@@ -233,10 +237,14 @@ class Search:
             return
         trunks = trunks_of_waiting(lanes)
         if trunks:
-            refused = self._why_not_branching(lanes[0], trunks[0].carrier.schedule)
-            self.sharing = Sharing(asked=True, refused=refused)
-            if refused is not None:
-                self.display.notice(f"trials share no steps, each is trained by itself: {refused}")
+            self._look_for_branches(lanes[0], trunks[0].carrier.schedule)
+
+    def _look_for_branches(self, lane: Lane, schedule: Schedule) -> None:
+        """Find out whether the job can branch, and say so where it cannot."""
+        refused = self._why_not_branching(lane, schedule)
+        self.sharing = Sharing(asked=True, refused=refused)
+        if refused is not None:
+            self.display.notice(f"trials share no steps, each is trained by itself: {refused}")
 
     def _why_not_branching(self, lane: Lane, schedule: Schedule) -> str | None:
         """Return why the job cannot branch, from a few of its steps, or from what a process before found of them.
@@ -263,11 +271,20 @@ class Search:
         """Search one horizon up its ladder, then check what it led to as far as the budget goes."""
         earlier: list[TrialRecord] = [r for r in self._study(plan).records() if r.role == "range_test"]
         below: list[TrialRecord] = []
+        lanes: list[Lane] = []
         whole = plan.info.total_steps
+        grown = ladder.grown if self._grows(plan, ladder) else None
         for level in ladder.levels:
             study = self._study(plan, level)
             here = replace(plan, info=replace(plan.info, total_steps=level.total_steps))
             lane = self._lane(here, study, level=level, target=whole)
+            lane.grows, lane.below = grown is not None, below
+            search = None
+            if grown is not None and level.total_steps != whole:
+                search = exploration(
+                    self.settings.space, grown, total_steps=level.total_steps, whole=whole, lowest=not lanes
+                )
+                study.space = search.space
             price = Price(max(level.trials, len(lane.searched)), level.price, plan.price.run_seconds, ladder.n_jobs)
             trials = f"{counted(level.trials, 'trial')} or more of {level.total_steps:,} steps"
             title = f"{self.settings.name}: {trials}{_examples(plan)}"
@@ -276,16 +293,31 @@ class Search:
             step = LevelSearch(
                 plan=plan,
                 lane=lane,
-                space=self.settings.space,
-                below=below,
+                allowance=Allowance(ladder, level, lane, ladder.spent(earlier)),
+                space=study.space,
                 bad=diverged(earlier),
-                sampler=sampler_name(self.settings.space, trials=level.trials, pruned=level.pruning != "off"),
+                sampler=sampler_name(study.space, trials=level.trials, pruned=level.pruning != "off"),
+                exploration=search,
             )
-            self._loop(here, lane).search(_within(ladder, level, lane, earlier), step.propose)
+            self._loop(here, lane).search(step.allowance.room, step.propose)
             below = lane.searched
             earlier += below
             study.keep_plan(len(below))
+            # what a level has left is of use to the next one alone
+            for older in lanes[-1:] if grown is not None else ():
+                older.drop_states(all_of_them=True)
+            lanes.append(lane)
         self._check(plan, ladder, earlier)
+
+    def _grows(self, plan: HorizonPlan, ladder: Ladder) -> bool:
+        """Tell whether the trials of a ladder go on from shorter ones: it is to be so, and the job can branch."""
+        if ladder.grown is None:
+            return False
+        if not self.sharing.asked:
+            lane = self._lane(plan, self._study(plan))
+            schedule = next(spread(self.settings.space, decay=ladder.grown))
+            self._look_for_branches(lane, schedule)
+        return self.sharing.on
 
     def _check(self, plan: HorizonPlan, ladder: Ladder, earlier: Sequence[TrialRecord]) -> None:
         study = self._study(plan)
@@ -344,21 +376,6 @@ class Search:
 def _timeout(plan: HorizonPlan) -> float:
     price = plan.price
     return max(_TIMEOUT_SECONDS, _TIMEOUT_FACTOR * (price.run_seconds + price.ema_seconds))
-
-
-def _within(ladder: Ladder, level: Level, lane: Lane, earlier: Sequence[TrialRecord]) -> Room:
-    """Return what tells whether a level's limit pays for one more trial, beside a number of them that run."""
-    before = ladder.spent(earlier)
-
-    def more(running: int) -> bool:
-        here = lane.searched
-        if level is ladder.levels[-1] and not here and not running:
-            # whatever the levels below have taken: times are foreseen, and not always right
-            return True
-        spent = before + ladder.spent(here)
-        return pays(level.limit, spent + running * level.price, level.price)
-
-    return more
 
 
 def check_seeds(settings: StudySettings, today: Schedule | None) -> list[int]:

@@ -72,6 +72,26 @@ def _class_paths(node: object) -> Iterator[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GrowingTrunk:
+    """A trunk that grows from training to training: a longer one goes on from where a shorter one let go of its peak.
+
+    Attributes:
+        name: of the trunk; records carry it.
+        key: the same for trainings whose first learning rates are the same, and for no others of the study.
+        step: optimizer steps of this training whose learning rates are the trunk's, at least 1.
+        begin: file with the state to go on from, after `step` steps at most; None, or where it is not there: the
+            training begins at its start.
+        leave: file to leave the state after `step` steps in; None: no longer training will ask for it.
+    """
+
+    name: str
+    key: str
+    step: int
+    begin: Path | None = None
+    leave: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSpec:
     """One training of a job.
 
@@ -95,6 +115,7 @@ class TrainingSpec:
             much, so that a step sees the same examples.
         devices: GPUs that the training sees, as `CUDA_VISIBLE_DEVICES` names them; None: those of its owner.
         gpu_memory_share: of its GPU's memory that the training may take, in (0, 1]; None: all.
+        trunk: that it takes part in; None: in none. A training of several processes takes part in none.
     """
 
     job: JobSpec
@@ -113,6 +134,7 @@ class TrainingSpec:
     split_batches: int = 1
     devices: tuple[str, ...] | None = None
     gpu_memory_share: float | None = None
+    trunk: GrowingTrunk | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +252,7 @@ class TrunkSpec:
     Attributes:
         name: of the trunk; its results carry it.
         trials: alike but for `schedule`, `total_steps`, `rungs` and `ema_rungs`; each with a schedule, whose warmup is
-            not in epochs, in one process, and without a `checkpoint`.
+            not in epochs, in one process, and without a `checkpoint` or a `trunk` of its own.
         branch_steps: for each trial, the optimizer steps whose learning rates it has in common with the carrier, in
             [1, `total_steps`].
         memory_bytes: what the states that branches begin from may take of the memory; what is more lies in files.
@@ -255,8 +277,8 @@ class TrunkSpec:
         for number, (trial, step) in enumerate(zip(self.trials, self.branch_steps, strict=True)):
             if trial.schedule is None or trial.total_steps is None or trial.monitor is None:
                 raise JobError(f"trial {number} of a trunk needs a schedule, total_steps and a metric")
-            if trial.processes > 1 or trial.checkpoint is not None:
-                raise JobError(f"trial {number} of a trunk must run in one process and keep no checkpoint")
+            if trial.processes > 1 or trial.checkpoint is not None or trial.trunk is not None:
+                raise JobError(f"trial {number} of a trunk must run in one process, and keep and leave no state")
             if _common(trial) != common:
                 raise JobError(
                     f"trial {number} of a trunk differs from the others in more than its schedule and length"

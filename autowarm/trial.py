@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from autowarm.adapters.steering import Steering
 from autowarm.checkpoint import remove_checkpoint
 from autowarm.errors import AutowarmError, CheckpointError, JobError
+from autowarm.growing import Grower, LongerWatcher, beginner_of, not_used, read_state
 from autowarm.job import Training, build, package_of, trainer_keywords
 from autowarm.keeping import OF_SEVERAL_PROCESSES, Keeper, anew, read_kept
 from autowarm.memory import is_out_of_memory, out_of_memory_reason
@@ -48,37 +49,89 @@ def run_trial(spec: TrainingSpec, link: Link | None = None) -> TrialResult:
     A training with a `checkpoint` goes on from that file, where it is there, whole and the same training's; else it
     starts anew and `notices` say why. The file is removed at the end, unless the training was told to stop: then it is
     written once more before. What is restored, and when bit for bit, is in `autowarm.snapshot` and
-    `autowarm.data_position`.
+    `autowarm.data_position`. Without one to go on from, a training with a `trunk` goes on from what a shorter one has
+    left (`autowarm.growing`).
 
     Args:
         spec: what to train; `total_steps` and `rungs` are given.
         link: who is told, and who may prune or stop it.
     """
     started = time.monotonic()
-    if spec.checkpoint is not None and spec.processes > 1:
-        result = run_trial(replace(spec, checkpoint=None), link)
-        return replace(result, notices=(OF_SEVERAL_PROCESSES, *result.notices))
-    kept, notice = read_kept(spec) if spec.checkpoint is not None else (None, None)
-    result = _run(spec, link or Link(), started, kept)
-    if kept is not None and result.resumed is None:
-        # it came to nothing before the training went on: a job that was edited has other weights, say
-        notice = anew(spec, CheckpointError(result.reason or "it could not be restored"))
-        result = _run(spec, link or Link(), started, None)
+    notices: list[str] = []
+    if spec.processes > 1:
+        notices += [OF_SEVERAL_PROCESSES] * (spec.checkpoint is not None)
+        spec = replace(spec, checkpoint=None, trunk=None)
+    link = link or Link()
+    result = _gone_on(spec, link, started, notices) or _run(spec, link, started)
     if spec.checkpoint is not None and result.outcome is not None:
         remove_checkpoint(spec.checkpoint)
-    return replace(result, notices=(notice, *result.notices)) if notice is not None else result
+    return replace(result, notices=(*notices, *result.notices))
 
 
-def _run(spec: TrainingSpec, link: Link, started: float, kept: dict[str, Any] | None) -> TrialResult:
-    """Run a trial from its start, or from what was kept of it; the result says whether it came to go on."""
-    watcher = Watcher(spec, link)
+def _gone_on(spec: TrainingSpec, link: Link, started: float, notices: list[str]) -> TrialResult | None:
+    """Run a trial from its checkpoint, or from what a shorter one of its trunk has left; None where there is neither.
+
+    It may come to nothing before the training goes on: a job that was edited has other weights, say.
+
+    Args:
+        spec: of the trial.
+        link: to its owner.
+        started: `time.monotonic()` at its start.
+        notices: why something that was there was not used is added to them.
+    """
+    if spec.checkpoint is not None:
+        kept, notice = read_kept(spec)
+        if kept is not None:
+            result = _run(spec, link, started, kept=kept)
+            if result.resumed is not None:
+                return result
+            notice = anew(spec, CheckpointError(result.reason or "it could not be restored"))
+        notices += [notice] if notice is not None else []
+    if spec.trunk is not None:
+        state, notice = read_state(spec)
+        if state is not None:
+            result = _run(spec, link, started, state=state)
+            if result.shared_steps:
+                return result
+            notice = not_used(result.reason or "it could not be restored")
+        notices += [notice] if notice is not None else []
+    return None
+
+
+def _run(
+    spec: TrainingSpec,
+    link: Link,
+    started: float,
+    *,
+    kept: dict[str, Any] | None = None,
+    state: dict[str, Any] | None = None,
+) -> TrialResult:
+    """Run a trial from its start, from what was kept of it, or from the state of a shorter one; the result says which.
+
+    Args:
+        spec: of the trial.
+        link: to its owner.
+        started: `time.monotonic()` at its start.
+        kept: of its checkpoint.
+        state: of a shorter training; `shared_steps` is None where it could not go on from there.
+    """
+    watcher = Watcher(spec, link) if state is None else LongerWatcher(spec, link, state)
+    begins = beginner_of(state, watcher) if state is not None and isinstance(watcher, LongerWatcher) else None
     keeper = Keeper(spec, watcher, kept=kept, started=started) if spec.checkpoint is not None else None
-    callbacks: list[Callback] = [watcher] if keeper is None else [keeper, watcher]
+    leaves = spec.trunk is not None and spec.trunk.leave is not None
+    grower = Grower(spec, watcher, resumed=kept is not None) if leaves else None
+    callbacks: list[Callback] = [callback for callback in (begins, keeper, grower, watcher) if callback is not None]
     result = train(spec, watcher, callbacks, started=started)
-    if keeper is None:
+    if keeper is not None:
+        seconds = result.seconds + keeper.seconds
+        result = replace(result, seconds=seconds, resumed=keeper.resumed, notices=tuple(keeper.notices))
+    if grower is not None and grower.notice is not None:
+        result = replace(result, notices=(*result.notices, grower.notice))
+    if isinstance(watcher, LongerWatcher) and watcher.mismatch is not None:
         return result
-    seconds = result.seconds + keeper.seconds
-    return replace(result, seconds=seconds, resumed=keeper.resumed, notices=tuple(keeper.notices))
+    if spec.trunk is not None and (watcher.shared_steps or (grower is not None and grower.left)):
+        result = replace(result, trunk=spec.trunk.name, shared_steps=watcher.shared_steps, exact=watcher.exact)
+    return result
 
 
 def train(spec: TrainingSpec, watcher: Watcher, callbacks: list[Callback], *, started: float) -> TrialResult:

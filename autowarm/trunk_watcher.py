@@ -141,6 +141,8 @@ class TrunkWatcher(Watcher):
             "grad_norms": [(step, norm) for step, norm in self.grad_norms if step in curve],
             "val_batches": self.val_batches if trial == self.trunk.carrier else 0,
             "_losses": losses,
+            "shared_steps": 0,
+            "exact": True,
             "guard": self.guard.state(),
             "averages": plain(average.averages, "the averages") if average is not None and asks else None,
         }

@@ -19,6 +19,7 @@ from autowarm.executors.events import Executor
 from autowarm.executors.local import cores
 from autowarm.export import choose
 from autowarm.interrupts import Interrupts, interrupts
+from autowarm.planning.growth import grown_decay, held_share
 from autowarm.planning.guesses import incumbent_of, starting_guesses
 from autowarm.planning.horizon_plan import HorizonPlan
 from autowarm.planning.ladder import MIN_STEPS, Ladder, plan_ladder
@@ -361,6 +362,7 @@ def _ladder(settings: StudySettings, plan: HorizonPlan, executor: Executor, disp
     """Split the budget of a horizon over runs as short as the job can be: one with a warmup of its own may be not."""
     assert settings.budget is not None  # noqa: S101 - asked for one that has
     shortest = MIN_STEPS
+    decay = grown_decay(settings.space) if settings.trunks and plan.info.processes == 1 else None
     while True:
         ladder = plan_ladder(
             settings.budget,
@@ -370,6 +372,7 @@ def _ladder(settings: StudySettings, plan: HorizonPlan, executor: Executor, disp
             range_test=plan.range_test,
             checked=settings.confirm_seeds > 0,
             shortest=shortest,
+            grown=(decay, held_share(settings.space, decay)) if decay is not None else None,
         )
         steps = ladder.levels[0].total_steps
         if steps == plan.info.total_steps:

@@ -31,7 +31,10 @@ STOPPED = "told to stop"
 # How often a training tells where it is, at most.
 _PROGRESS_SECONDS = 0.2
 # What a watcher has seen that is plain numbers.
-_SEEN = ("step", "rungs", "ema_rungs", "train_curve", "grad_norms", "val_batches", "_losses")
+_SEEN = (
+    *("step", "rungs", "ema_rungs", "train_curve", "grad_norms", "val_batches", "_losses"),
+    *("shared_steps", "exact"),
+)
 
 
 class Ended(Exception):  # noqa: N818 - an ending, not an error
@@ -63,6 +66,9 @@ class Watcher(Callback):
         train_curve: (step, mean training loss since the point before).
         grad_norms: (step, L2 norm of all gradients before clipping).
         val_batches: validation batches done, those with the averaged weights included.
+        last_loss: the training loss of the last step that had one.
+        shared_steps: of `step`, those that a training before has paid for, and `exact`, whether it is the training that
+            it would be with none of them.
         stops_later: where the owner says stop, somebody else ends the training after the step, and `told_to_stop`.
     """
 
@@ -80,6 +86,9 @@ class Watcher(Callback):
         self.train_curve: list[tuple[int, float]] = []
         self.grad_norms: list[tuple[int, float]] = []
         self.val_batches = 0
+        self.last_loss: float | None = None
+        self.shared_steps = 0
+        self.exact = True
         self.stops_later = False
         self.told_to_stop = False
         self._curve_steps: Container[int] = curve_steps_of(spec.total_steps)
@@ -238,6 +247,7 @@ class Watcher(Callback):
 
     def _take(self, loss: float) -> None:
         """Take the training loss of an optimizer step."""
+        self.last_loss = loss
         self._losses.append(loss)
         if self.step in self._curve_steps:
             self.train_curve.append((self.step, statistics.fmean(self._losses)))

@@ -116,6 +116,16 @@ def _generator(ends: list[Any]) -> Training:
     return _job(_loader(generator=torch.Generator().manual_seed(3)), Network(ends))
 
 
+def plainly_validated(factory: Callable[[list[Any]], Training]) -> Callable[[list[Any]], Training]:
+    """Give a job validation data in a fixed order."""
+
+    def build(ends: list[Any]) -> Training:
+        training = factory(ends)
+        return replace(training, val_data=jobs.loader(shuffle=False)) if training.val_data is not None else training
+
+    return build
+
+
 # What goes on exactly without data workers.
 EXACT: dict[str, Callable[[list[Any]], Training]] = {
     "AdamW": lambda ends: _job(_loader(), Network(ends)),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sample_jobs as jobs
 import searches
-from scripted import INFO, Scripted, died, hangs, trunk_well, well
+from scripted import Resized, Scripted, died, hangs, trunk_well, well
 from searches import Notices, of, run, run_together, searching
 from torch import Tensor
 
@@ -21,20 +21,12 @@ from autowarm.interrupts import Interrupts
 from autowarm.lane import Lane, Task
 from autowarm.record import TrialRecord
 from autowarm.settings import StudySettings
-from autowarm.space import Range, SearchSpace
-from autowarm.specs import JobInfo, TrainingSpec, TrialResult, TrunkResult, TrunkSpec
+from autowarm.space import SearchSpace
+from autowarm.specs import TrainingSpec, TrialResult, TrunkResult, TrunkSpec
 from autowarm.study.horizon import HorizonStudy, Proposal
 from autowarm.study.mutex import TurnLostError
 
 PEAKS, COOLDOWNS = (0.01, 0.1), (0.1, 0.2, 0.4)
-
-
-class Resized(Scripted):
-    """A job that runs for as many steps as it is asked to."""
-
-    def inspect(self, spec: TrainingSpec) -> JobInfo:
-        """Look at it."""
-        return replace(INFO, total_steps=spec.total_steps or INFO.total_steps)
 
 
 def held(**changes: Any) -> StudySettings:
@@ -301,13 +293,6 @@ def test_only_the_steps_that_others_need_are_not_judged(tmp_path: Path, monkeypa
     run(tmp_path, Scripted(), held(space={"initial_lr": 0.01}))
     # the first step of a cooldown has the peak still, and that of the carrier is its own after the last branch
     assert {ratio: steps[0] for ratio, steps in judged.items()} == {0.4: 65, 0.2: 85, 0.1: 85}
-
-
-def test_a_ladder_shares_nothing(tmp_path: Path) -> None:
-    executor = Resized()
-    space = SearchSpace(initial_lr=Range(1e-4, 1.0, log=True), decay="wsd")
-    run(tmp_path, executor, searches.settings(n_trials=None, budget=2, total_steps=400, space=space))
-    assert (executor.checks, executor.trunks) == (0, [])
 
 
 def trained(job: Any, out: Path, **changes: Any) -> tuple[TrialRecord, ...]:

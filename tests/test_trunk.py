@@ -62,16 +62,6 @@ AVERAGED: tuple[tuple[Schedule, int], ...] = ((wsd(0.3), 60), (wsd(0.5), 60), (w
 RUNGS = 10
 
 
-def plainly_validated(factory: Factory) -> Factory:
-    """Give a job validation data in a fixed order."""
-
-    def build(ends: list[Any]) -> Training:
-        training = factory(ends)
-        return replace(training, val_data=jobs.loader(shuffle=False)) if training.val_data is not None else training
-
-    return build
-
-
 def spec_of(
     factory: Factory,
     ends: list[Any],
@@ -182,23 +172,23 @@ def check(
 # a few that differ most, and all of them among the slow tests
 @pytest.mark.parametrize("name", ["accumulation", "numpy"])
 def test_the_trials_of_a_trunk_end_as_by_themselves(name: str) -> None:
-    check(plainly_validated(kept.EXACT[name]))
+    check(kept.plainly_validated(kept.EXACT[name]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", kept.EXACT)
 def test_the_trials_of_any_job_with_map_style_data_end_as_by_themselves(name: str) -> None:
-    check(plainly_validated(kept.EXACT[name]))
+    check(kept.plainly_validated(kept.EXACT[name]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["plain", "generator", "persistent", "that draw"])
 def test_trials_with_data_workers_end_as_by_themselves(name: str) -> None:
-    check(plainly_validated(kept.WORKERS[name]), WANTED[2:4])
+    check(kept.plainly_validated(kept.WORKERS[name]), WANTED[2:4])
 
 
 def test_epoch_means_and_averages_are_those_of_each_trial_and_each_step_is_paid_for_once() -> None:
-    spec, results, alone = check(plainly_validated(kept.epochs), AVERAGED, emas=True)
+    spec, results, alone = check(kept.plainly_validated(kept.epochs), AVERAGED, emas=True)
     assert [len(result.ema_rungs) for result in results] == [7, 7, 7, 7]
     assert [r.steps for r in results] == [t.total_steps for t in spec.trials]
     (planned,), _ = plan_trunks(AVERAGED)
@@ -460,7 +450,7 @@ def test_a_branch_that_does_not_go_on_as_the_trunk_did_is_refused_and_the_trunk_
 
 
 def test_data_that_cannot_be_put_back_makes_branches_inexact_and_they_say_so() -> None:
-    spec = spec_of(plainly_validated(kept.stream), [])
+    spec = spec_of(kept.plainly_validated(kept.stream), [])
     assert check_branching(spec.trials[0]) is None
     found = run_trunk(spec)
     assert found.refused is None
@@ -542,7 +532,7 @@ TRIAL = TrainingSpec(job=JobSpec(factory="x:y"), monitor="val_loss", total_steps
         ({"seed": 1}, 10, "trial 1 of a trunk differs from the others in more than its schedule and length"),
         ({"schedule": None}, 10, "trial 1 of a trunk needs a schedule"),
         ({"processes": 2}, 10, "trial 1 of a trunk must run in one process"),
-        ({"checkpoint": Path("x")}, 10, "trial 1 of a trunk must run in one process and keep no checkpoint"),
+        ({"checkpoint": Path("x")}, 10, "trial 1 of a trunk must run in one process, and keep and leave no state"),
         ({}, 0, r"trial 1 leaves its trunk after 0 steps: must be in \[1, 20\]"),
         ({"schedule": wsd(0.5)}, 12, "trial 1 has other learning rates than its trunk within its first 12 steps"),
         ({"schedule": replace(CONSTANT, initial_lr=0.03)}, 4, "trial 1 has other learning rates"),

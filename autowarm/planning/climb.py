@@ -21,9 +21,9 @@ from autowarm.space import Range, SearchSpace
 # The prior of b, towards the low end of what was published: the lower levels of a ladder are short.
 EXPONENT = 0.1
 # Carried at once; more follow when the sides of the best peak have been seen.
-_FIRST = 2
-_MOST = 4
-_SIDE = 2.0
+FIRST = 2
+MOST = 4
+SIDE = 2.0
 # Schedules nearer to each other than all of these are one candidate.
 _SAME_PEAK = 1.3
 _SAME_WARMUP = 0.08
@@ -42,6 +42,11 @@ def different(records: Iterable[TrialRecord]) -> list[TrialRecord]:
         if not any(_alike(record, other) for other in found):
             found.append(record)
     return found
+
+
+def best_of(records: Iterable[TrialRecord]) -> Schedule | None:
+    """Return the schedule of the record that ended best, or None."""
+    return next((r.schedule for r in different(records)), None)
 
 
 def carried(schedule: Schedule, *, from_steps: int, to_steps: int, space: SearchSpace) -> Schedule:
@@ -79,32 +84,32 @@ def climb(
     origin, decay = f"carried from {from_steps} steps", reference_decay(space.decays)
     up = [
         carried(r.schedule, from_steps=from_steps, to_steps=to_steps, space=space)
-        for r in different(below)[:_MOST]
+        for r in different(below)[:MOST]
         if r.schedule is not None
     ]
     carry = [(origin, with_decay(schedule, decay, space)) for schedule in up]
     if last:
-        yield from carry[:_FIRST]
+        yield from carry[:FIRST]
         for other in sorted(space.decays, key=PREFERENCE.index) if up else ():
             # as it was found, where it was found with that decay
             found = next((schedule for schedule in up if schedule.decay == other), None)
             yield f"with {other}", found or with_decay(up[0], other, space)
-        yield from carry[_FIRST:]
+        yield from carry[FIRST:]
         return
-    yield from carry[:_FIRST]
-    best = _best(here)
+    yield from carry[:FIRST]
+    best = best_of(here)
     if best is not None:
-        for name, factor in (("twice the best peak", _SIDE), ("half the best peak", 1 / _SIDE)):
+        for name, factor in (("twice the best peak", SIDE), ("half the best peak", 1 / SIDE)):
             yield name, with_peak(best, best.initial_lr * factor, space)
-        kept = _with_warmup_times(best, from_steps / to_steps)
+        kept = with_warmup_times(best, from_steps / to_steps)
         if kept is not None and kept != best:
             yield "the best warmup in steps", kept
-    yield from carry[_FIRST:]
+    yield from carry[FIRST:]
 
 
 def around(here: Iterable[TrialRecord], space: SearchSpace) -> SearchSpace:
     """Return the space with its peak within a factor of 4 of the best so far; the whole space where there is none."""
-    best = _best(here)
+    best = best_of(here)
     if best is None or not isinstance(space.initial_lr, Range):
         return space
     low, high = max(space.initial_lr.low, best.initial_lr / 4), min(space.initial_lr.high, best.initial_lr * 4)
@@ -117,10 +122,6 @@ def same(a: Schedule, b: Schedule, *, total_steps: int) -> bool:
     return bool(abs(a.lrs(total_steps=total_steps) - b.lrs(total_steps=total_steps)).max() <= 0.01 * top)
 
 
-def _best(records: Iterable[TrialRecord]) -> Schedule | None:
-    return next((r.schedule for r in different(records)), None)
-
-
 def _alike(a: TrialRecord, b: TrialRecord) -> bool:
     one, two = a.schedule, b.schedule
     assert one is not None  # noqa: S101 - asked for those with one
@@ -130,7 +131,7 @@ def _alike(a: TrialRecord, b: TrialRecord) -> bool:
     return one.decay == two.decay and ratio < _SAME_PEAK and warmup < _SAME_WARMUP
 
 
-def _with_warmup_times(schedule: Schedule, factor: float) -> Schedule | None:
+def with_warmup_times(schedule: Schedule, factor: float) -> Schedule | None:
     """Return the schedule with its share of warmup times a factor."""
     if not schedule.warmup_ratio:
         return None

@@ -54,6 +54,9 @@ class Level:
         limit: of everything spent by the end of this level.
         trials: that it pays for at least.
         pruning: how readily they are stopped.
+        shared: steps that a trial carried on from the level below goes on after; 0: none does
+            (`autowarm.planning.growth`).
+        step_price: of a training step.
     """
 
     total_steps: int
@@ -62,6 +65,12 @@ class Level:
     limit: float
     trials: int
     pruning: Pruning
+    shared: int = 0
+    step_price: float = 0.0
+
+    def price_after(self, steps: int) -> float:
+        """Return the price of a trial that goes on after some steps, at most."""
+        return self.price - steps * self.step_price
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +84,7 @@ class Ladder:
             batch being a third of one), or seconds of wall time.
         in_seconds: whether that is the unit.
         n_jobs: trials at once.
+        grown: the decay that trials go on from those of the level below with; None: each begins at its start.
     """
 
     levels: tuple[Level, ...]
@@ -83,6 +93,7 @@ class Ladder:
     total: float
     in_seconds: bool
     n_jobs: int
+    grown: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold."""
@@ -114,6 +125,7 @@ def plan_ladder(
     range_test: RangeTestPlan | None = None,
     checked: bool = True,
     shortest: int = MIN_STEPS,
+    grown: tuple[str, float] | None = None,
 ) -> Ladder:
     """Split a budget.
 
@@ -125,6 +137,8 @@ def plan_ladder(
         range_test: what comes first, if anything does.
         checked: whether a part is for trainings on fresh seeds.
         shortest: steps of the shortest run that there may be.
+        grown: the decay that trials go on from shorter ones with, and the share of a run in which it holds its peak;
+            None: each begins at its start.
 
     Raises:
         SettingsError: the budget pays for no trial; names the smallest that does.
@@ -149,6 +163,7 @@ def plan_ladder(
     below = _shares(whole, search - whole_runs * full, price_at, shortest)
     shares = [*below, (whole, search - sum(share for _, share in below))]
     levels: list[Level] = []
+    step_price = info.step_seconds / n_jobs if in_seconds else 1.0
     for steps, share in shares:
         first += share
         price, rungs, level_pruning = price_at(steps), rungs_at(steps, whole), pruning
@@ -166,9 +181,19 @@ def plan_ladder(
                 limit=first,
                 trials=max(1, runs_paid(share, price)),
                 pruning=level_pruning,
+                shared=int(grown[1] * levels[-1].total_steps) if grown is not None and levels else 0,
+                step_price=step_price,
             )
         )
-    return Ladder(levels=tuple(levels), checks=checks, price=full, total=total, in_seconds=in_seconds, n_jobs=n_jobs)
+    return Ladder(
+        levels=tuple(levels),
+        checks=checks,
+        price=full,
+        total=total,
+        in_seconds=in_seconds,
+        n_jobs=n_jobs,
+        grown=grown[0] if grown is not None and len(levels) > 1 else None,
+    )
 
 
 def _shares(whole: int, below: float, price_at: Callable[[int], float], shortest: int) -> list[tuple[int, float]]:

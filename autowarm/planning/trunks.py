@@ -25,6 +25,38 @@ LEAST_SHARED = 16
 
 
 @dataclass(frozen=True)
+class Held:
+    """What a schedule does until it lets go of its peak.
+
+    Attributes:
+        key: of its learning rates up to the first one at the peak; those of the same key go on alike.
+        steps: optimizer steps before the first learning rate below the peak; `total_steps` where there is none.
+    """
+
+    key: tuple[float, bytes]
+    steps: int
+
+
+def held_by(schedule: Schedule, *, total_steps: int) -> Held | None:
+    """Return what a schedule does until it lets go of its peak; None where no step has the peak.
+
+    Raises:
+        ScheduleError: it does not fit into `total_steps`, or has a warmup in epochs.
+
+    >>> held_by(Schedule(initial_lr=0.1, decay="wsd"), total_steps=100).steps
+    81
+    """
+    multipliers = schedule.multipliers(total_steps=total_steps)[:-1]
+    at_peak = np.flatnonzero(multipliers == 1.0)
+    if len(at_peak) == 0:
+        return None
+    first = int(at_peak[0])
+    lets_go = np.flatnonzero(multipliers[first:] != 1.0)
+    steps = first + int(lets_go[0]) if len(lets_go) else total_steps
+    return Held((schedule.initial_lr, multipliers[: first + 1].tobytes()), steps)
+
+
+@dataclass(frozen=True)
 class Branch:
     """A wanted trial that leaves a trunk.
 
@@ -113,16 +145,11 @@ def plan_trunks(
     groups: dict[tuple[float, bytes], list[Branch]] = {}
     alone: list[int] = []
     for index, (schedule, total_steps) in enumerate(wanted):
-        multipliers = schedule.multipliers(total_steps=total_steps)[:-1]
-        at_peak = np.flatnonzero(multipliers == 1.0)
-        if len(at_peak) == 0:
+        held = held_by(schedule, total_steps=total_steps)
+        if held is None:
             alone.append(index)
-            continue
-        first = int(at_peak[0])
-        lets_go = np.flatnonzero(multipliers[first:] != 1.0)
-        step = first + int(lets_go[0]) if len(lets_go) else total_steps
-        key = (schedule.initial_lr, multipliers[: first + 1].tobytes())
-        groups.setdefault(key, []).append(Branch(index, schedule, total_steps, step))
+        else:
+            groups.setdefault(held.key, []).append(Branch(index, schedule, total_steps, held.steps))
     trunks = []
     for branches in groups.values():
         kept = [branch for branch in branches if branch.step >= least_shared]

@@ -151,6 +151,12 @@ def _ladder(plan: HorizonPlan, ladder: Ladder, settings: StudySettings) -> list[
         price = level.price if not ladder.in_seconds else _cost_of(plan, level.total_steps)
         trials = f"{counted(level.trials, 'trial')} of {level.total_steps:,} steps"
         lines.append(_rung_line(trials, level.trials * price, plan))
+    carried = [f"{at.total_steps - at.shared:,} of {at.total_steps:,}" for at in ladder.levels if at.shared]
+    if carried:
+        lines.append(
+            "    what is carried up goes on where the shorter run let go of its peak, if the job can branch: it trains "
+            f"{', '.join(carried)} steps"
+        )
     if ladder.checks:
         price = ladder.price if not ladder.in_seconds else plan.price.run_cost
         checks = f"{counted(ladder.checks, 'check')} on fresh seeds"

@@ -18,19 +18,21 @@ WORK = Path(__file__).parents[1] / ".work"
 # before the search, the search itself, and what checks it
 _CONFIRMING = ("baseline", "confirm")
 CONFIRM_SEEDS = 1
+TRUNKS = "autowarm_trunks"
 # below, everything is for the search: what a schedule costs before it is confirmed
 CONFIRMED_FROM = 6
 
 
-def run_autowarm(entry: Entry, seed: int, budget: float) -> Run:
+def run_autowarm(name: str, entry: Entry, seed: int, budget: float) -> Run:
     """Tune with a budget; what is named after a trial is what its records up to there would make autowarm export.
 
     Args:
+        name: of the contestant; with `TRUNKS`, trials go on from shorter ones.
         entry: the job.
         seed: number of the search.
         budget: in full-run equivalents; everything is counted.
     """
-    out = WORK / f"{entry.name}-{seed}-{budget:g}"
+    out = WORK / f"{name}-{entry.name}-{seed}-{budget:g}"
     shutil.rmtree(out, ignore_errors=True)  # what a run that was killed has left
     # one core, as for everybody else: it gives its trainings as many threads as there are cores for them
     cores = sorted(os.sched_getaffinity(0))
@@ -46,11 +48,12 @@ def run_autowarm(entry: Entry, seed: int, budget: float) -> Run:
             out=out,
             progress=False,
             budget=budget,
+            trunks=name == TRUNKS,
         )
     finally:
         os.sched_setaffinity(0, cores)
     seconds = time.perf_counter() - started
-    return Run("autowarm", entry.name, seed, budget, trials_of(result.records), seconds)
+    return Run(name, entry.name, seed, budget, trials_of(result.records), seconds)
 
 
 def trials_of(records: tuple[TrialRecord, ...]) -> tuple[Trial, ...]:
