@@ -35,6 +35,8 @@ WRITTEN = "# Written by autowarm: this study as it was run last.\n"
 ExecutorName: TypeAlias = Literal["local", "ray"]
 # What chooses the schedules of a search: Optuna's sampler that fits, or every combination of the values listed.
 SamplerName: TypeAlias = Literal["auto", "grid"]
+# Which steps are trained once; see `StudySettings.trunks`.
+Trunks: TypeAlias = bool | Literal["explore"]
 _JOB_KEYS = ("config", "model_class", "data_class", "cli_class", "factory", "args", "dataset_size_arg")
 # Words in the names of metrics of which more is better.
 _MORE_IS_BETTER = {"acc", "accuracy", "auc", "auroc", "bleu", "dice", "f1", "iou", "precision", "r2", "recall"}
@@ -69,7 +71,9 @@ class StudySettings:
             one that the environment's RAY_ADDRESS names, else one of this machine alone.
         gpus_per_trial: GPUs that a trial takes: whole ones, or a share of one, such as 0.25 for four trials on each;
             None: 1. Jobs that train on the CPU get none.
-        trunks: train the steps that trials have in common once, where the job can branch; see `autowarm.trunk`.
+        trunks: train the steps that trials have in common once, where the job can branch: those of trials that wait
+            (`autowarm.trunk`), and, with a budget, of short runs and the longer ones that go on from them where every
+            decay of the space holds its peak; `explore`: where any does (`autowarm.planning.growth`).
         oom_retry: train again what has run out of memory, its batches in parts with as much more accumulation.
 
     Raises:
@@ -100,7 +104,7 @@ class StudySettings:
     executor: ExecutorName = "local"
     gpus_per_trial: float | None = None
     oom_retry: bool = False
-    trunks: bool = True
+    trunks: Trunks = True
     # a URL may hold a password, which no repr may show
     storage: str | None = field(default=None, repr=False)
 
@@ -143,10 +147,10 @@ class StudySettings:
             raise SettingsError(unknown("executor", self.executor, get_args(ExecutorName)))
         if self.gpus_per_trial is not None:
             checked_gpus_per_trial(self.gpus_per_trial)
-        for name in ("oom_retry", "trunks"):
-            value = getattr(self, name)
-            if not isinstance(value, bool):
-                raise SettingsError(f"{name} must be true or false, got {value!r}")
+        if not isinstance(self.oom_retry, bool):
+            raise SettingsError(f"oom_retry must be true or false, got {self.oom_retry!r}")
+        if not isinstance(self.trunks, bool) and self.trunks != "explore":
+            raise SettingsError(f"trunks must be true, false or explore, got {self.trunks!r}")
 
     def _check_size(self) -> None:
         """Settle how much is searched: by a grid, a budget, or a number of trials."""

@@ -34,7 +34,7 @@ from autowarm.report.notebook import notebook_html
 from autowarm.report.tables import last_line, to_frame
 from autowarm.schedule import Schedule
 from autowarm.search import Search, check_seeds, threads
-from autowarm.settings import CHECKPOINTS, EVENTS, UNSAVED, ExecutorName, SamplerName, StudySettings, read_job
+from autowarm.settings import CHECKPOINTS, EVENTS, UNSAVED, ExecutorName, SamplerName, StudySettings, Trunks, read_job
 from autowarm.space import SearchSpace
 from autowarm.specs import JobInfo, JobSpec, KeepCallbacks, TrainingSpec
 from autowarm.study.database import database, own_errors, quiet_optuna
@@ -115,7 +115,7 @@ def tune(
     checkpoint_every: float | str = 600.0,
     trial_timeout: float | str | None = None,
     oom_retry: bool = False,
-    trunks: bool = True,
+    trunks: Trunks = True,
     storage: str | None = None,
     executor: ExecutorName = "local",
     gpus_per_trial: float | None = None,
@@ -362,7 +362,8 @@ def _ladder(settings: StudySettings, plan: HorizonPlan, executor: Executor, disp
     """Split the budget of a horizon over runs as short as the job can be: one with a warmup of its own may be not."""
     assert settings.budget is not None  # noqa: S101 - asked for one that has
     shortest = MIN_STEPS
-    decay = grown_decay(settings.space) if settings.trunks and plan.info.processes == 1 else None
+    shared = settings.trunks and plan.info.processes == 1
+    decay = grown_decay(settings.space, explore=settings.trunks == "explore") if shared else None
     while True:
         ladder = plan_ladder(
             settings.budget,

@@ -522,6 +522,24 @@ def test_plan_says_what_a_grid_costs_as_trunks(tmp_path: Path, run: Run) -> None
         assert "branch" not in run("plan", _file(tmp_path, other), "--n_jobs", 1)[1]
 
 
+def test_plan_says_what_goes_on_from_shorter_runs(tmp_path: Path, run: Run) -> None:
+    said = "job: sample_jobs:build\ntotal_steps: 400\nbudget: 8\nspace: {initial_lr: {low: 0.01, high: 1}, decay: "
+    for decays, trunks, grows in (
+        ("wsd", "true", True),
+        ("[linear, wsd]", "explore", True),
+        ("[linear, wsd]", "true", False),
+        ("wsd", "false", False),
+    ):
+        file = _file(tmp_path, f"{said}{decays}}}\ntrunks: {trunks}")
+        status, out, _ = run("plan", file, "--n_jobs", 1)
+        assert status == 0
+        told = (
+            "what is carried up goes on where a shorter run let go of its peak, and trains 60 of 100, 320 of 400 steps"
+        )
+        assert (told in out) == grows
+        assert ("tried first: peaks spread over the range, under wsd, where the job can branch" in out) == grows
+
+
 def test_plan_prints_the_ladder_and_its_price(tmp_path: Path, run: Run) -> None:
     file = _file(
         tmp_path, "job: sample_jobs:build\ntotal_steps: 400\nn_trials: 7\nspace: {initial_lr: {low: 0.01, high: 1}}"

@@ -26,8 +26,8 @@ STEPS = 800
 
 
 def settings(**changes: Any) -> StudySettings:
-    given = {"n_trials": None, "budget": 12, "total_steps": STEPS, "space": SPACE, "confirm_seeds": 0, **changes}
-    return searches.settings(**given)
+    given = {"n_trials": None, "budget": 12, "total_steps": STEPS, "space": SPACE, "confirm_seeds": 0}
+    return searches.settings(**{**given, "trunks": "explore", **changes})
 
 
 def folder(parent: Path, name: str) -> Path:
@@ -124,6 +124,7 @@ def test_a_job_that_cannot_branch_is_searched_as_without_trunks(tmp_path: Path) 
         {"space": replace(SPACE, decay=["linear", "cosine"])},
         {"space": replace(SPACE, warmup_ratio=[0.0, 0.1])},
         {"trunks": False},
+        {"trunks": True},
         {"budget": None, "n_trials": 4},
     ],
 )

@@ -178,7 +178,7 @@ def test_a_file_that_is_just_called_study_is_named_after_its_folder(tmp_path: Pa
         ("job: a:b\ntrial_timeout: 0", r"trial_timeout must look like"),
         ("job: a:b\ncheckpoint_every: never", r"checkpoint_every must look like .*, got 'never'"),
         ("job: a:b\noom_retry: 2", r"oom_retry must be true or false, got 2"),
-        ("job: a:b\ntrunks: always", "trunks must be true or false, got 'always'"),
+        ("job: a:b\ntrunks: always", "trunks must be true, false or explore, got 'always'"),
         ("job: a:b\nname: a/b", "name must be of letters, digits, '.', '_' and '-', got 'a/b'"),
         ("job: a:b\nname: ..", "name must be of letters"),
         ("job: a:b\nname: ''", "name must be of letters"),

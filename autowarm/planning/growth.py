@@ -34,20 +34,27 @@ COOLDOWN = 0.2
 LAST_COOLDOWN = 0.6
 
 
-def grown_decay(space: SearchSpace) -> str | None:
+def grown_decay(space: SearchSpace, *, explore: bool = False) -> str | None:
     """Return the decay to search with where trials go on from shorter ones; None where they do not.
 
-    A constant learning rate tells little of a decay, so it is taken where there is nothing else. Warmups that are
+    A constant learning rate tells little of a cooldown, so it is taken where there is nothing else. Warmups that are
     listed are shares of each run, and are searched as they are listed.
 
-    >>> [grown_decay(SearchSpace(decay=decays)) for decays in (["cosine", "wsd"], "constant", ["constant", "linear"])]
-    ['wsd', 'constant', None]
+    Args:
+        space: that is searched.
+        explore: whether they do also where a decay is searched that does not hold its peak: what short runs find is
+            then carried over to it at the target alone.
+
+    >>> spaces = [SearchSpace(decay=decays) for decays in (["constant", "wsd"], "constant", ["cosine", "wsd"])]
+    >>> [grown_decay(space) for space in spaces], grown_decay(spaces[2], explore=True)
+    (['wsd', 'constant', None], 'wsd')
     """
-    if isinstance(space.warmup_ratio, Choice):
+    held = [decay for decay in ("wsd", "constant") if decay in space.decays]
+    if isinstance(space.warmup_ratio, Choice) or not held:
         return None
-    if "wsd" in space.decays:
-        return "wsd"
-    return "constant" if set(space.decays) == {"constant"} else None
+    if set(space.decays) <= set(held):
+        return held[0]
+    return "wsd" if explore and "wsd" in held else None
 
 
 def held_share(space: SearchSpace, decay: str) -> float:

@@ -111,6 +111,8 @@ def _horizon(plan: HorizonPlan, settings: StudySettings) -> list[str]:
     if settings.sampler == "grid":
         first = f"tried: every combination, {counted(len(settings.space.grid), 'schedule')}"
         first += f" on {settings.seeds} seeds each" if settings.seeds > 1 else ""
+    elif plan.ladder is not None and plan.ladder.grown is not None:
+        first = f"tried first: peaks spread over the range, under {plan.ladder.grown}, where the job can branch"
     else:
         first = f"tried first: {_first(plan, settings)}"
     own = str(plan.today) if plan.today is not None else f"{info.scheduler}, kept as the baseline to beat"
@@ -154,7 +156,7 @@ def _ladder(plan: HorizonPlan, ladder: Ladder, settings: StudySettings) -> list[
     carried = [f"{at.total_steps - at.shared:,} of {at.total_steps:,}" for at in ladder.levels if at.shared]
     if carried:
         lines.append(
-            "    what is carried up goes on where the shorter run let go of its peak, if the job can branch: it trains "
+            "    what is carried up goes on where a shorter run let go of its peak, and trains "
             f"{', '.join(carried)} steps"
         )
     if ladder.checks:

@@ -39,18 +39,22 @@ def grown(make_record: MakeRecord, peak: float, value: float = 1.0, steps: int =
 
 
 @pytest.mark.parametrize(
-    ("space", "decay"),
+    ("space", "decay", "explored"),
     [
-        ({"decay": ["constant", "cosine", "wsd"]}, "wsd"),
-        ({"decay": "wsd", "warmup_ratio": 0.1}, "wsd"),
-        ({"decay": "constant"}, "constant"),
-        ({"decay": ["constant", "linear"]}, None),
-        ({"decay": ["linear", "cosine"]}, None),
-        ({"decay": "wsd", "warmup_ratio": [0.0, 0.1]}, None),
+        ({"decay": ["constant", "wsd"]}, "wsd", "wsd"),
+        ({"decay": "wsd", "warmup_ratio": 0.1}, "wsd", "wsd"),
+        ({"decay": "constant"}, "constant", "constant"),
+        ({"decay": ["constant", "cosine", "wsd"]}, None, "wsd"),
+        ({"decay": ["constant", "linear"]}, None, None),
+        ({"decay": ["linear", "cosine"]}, None, None),
+        ({"decay": "wsd", "warmup_ratio": [0.0, 0.1]}, None, None),
     ],
 )
-def test_trials_go_on_where_a_decay_that_is_searched_holds_its_peak(space: dict[str, Any], decay: str | None) -> None:
+def test_trials_go_on_where_the_decays_that_are_searched_hold_their_peak(
+    space: dict[str, Any], decay: str | None, explored: str | None
+) -> None:
     assert grown_decay(SearchSpace(**space)) == decay
+    assert grown_decay(SearchSpace(**space), explore=True) == explored
 
 
 def test_a_level_has_one_cooldown_and_warmups_that_are_meant_for_the_whole_run() -> None:

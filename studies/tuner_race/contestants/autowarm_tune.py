@@ -10,6 +10,8 @@ from pathlib import Path
 from autowarm.errors import StudyError
 from autowarm.export import choose
 from autowarm.record import TrialRecord
+from autowarm.settings import Trunks
+from autowarm.space import SearchSpace
 from autowarm.tuning import tune
 from studies.tuner_race.contestants.run import Run, Trial
 from studies.tuner_race.entries import SPACE, Entry, search_seed
@@ -18,19 +20,28 @@ WORK = Path(__file__).parents[1] / ".work"
 # before the search, the search itself, and what checks it
 _CONFIRMING = ("baseline", "confirm")
 CONFIRM_SEEDS = 1
-TRUNKS = "autowarm_trunks"
 # below, everything is for the search: what a schedule costs before it is confirmed
 CONFIRMED_FROM = 6
 
 
-def run_autowarm(name: str, entry: Entry, seed: int, budget: float) -> Run:
+def run_autowarm(
+    entry: Entry,
+    seed: int,
+    budget: float,
+    *,
+    name: str = "autowarm",
+    space: SearchSpace = SPACE,
+    trunks: Trunks = True,
+) -> Run:
     """Tune with a budget; what is named after a trial is what its records up to there would make autowarm export.
 
     Args:
-        name: of the contestant; with `TRUNKS`, trials go on from shorter ones.
         entry: the job.
         seed: number of the search.
         budget: in full-run equivalents; everything is counted.
+        name: of the contestant.
+        space: that it searches.
+        trunks: which steps it trains once, as a study file has it.
     """
     out = WORK / f"{name}-{entry.name}-{seed}-{budget:g}"
     shutil.rmtree(out, ignore_errors=True)  # what a run that was killed has left
@@ -41,14 +52,14 @@ def run_autowarm(name: str, entry: Entry, seed: int, budget: float) -> Run:
     try:
         result = tune(
             {"factory": entry.factory, "args": {"total_steps": entry.total_steps}},
-            SPACE,
+            space,
             seed=search_seed(entry, seed),
             n_jobs=1,
             confirm_seeds=CONFIRM_SEEDS if budget >= CONFIRMED_FROM else 0,
             out=out,
             progress=False,
             budget=budget,
-            trunks=name == TRUNKS,
+            trunks=trunks,
         )
     finally:
         os.sched_setaffinity(0, cores)
