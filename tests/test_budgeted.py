@@ -59,21 +59,27 @@ def test_a_budget_is_spent_up_a_ladder_and_not_exceeded(tmp_path: Path) -> None:
     assert header.endswith(",target_steps")
 
 
-def test_a_budgeted_study_repeats_exactly_also_when_it_goes_on_in_parts(tmp_path: Path) -> None:
-    whole = tune(tmp_path / "whole", budget=3)
-    again = tune(tmp_path / "whole", budget=3)
+@pytest.mark.parametrize(
+    "decays",
+    [SPACE["decay"], pytest.param("wsd", marks=pytest.mark.slow, id="trials go on from shorter ones")],
+)
+def test_a_budgeted_study_repeats_exactly_also_when_it_goes_on_in_parts(tmp_path: Path, decays: Any) -> None:
+    given: dict[str, Any] = {"budget": 3, "space": {**SPACE, "decay": decays}}
+    whole = tune(tmp_path / "whole", **given)
+    assert any(r.shared_steps for r in whole.records) == (decays == "wsd")
+    again = tune(tmp_path / "whole", **given)
     assert comparable(again) == comparable(whole), "what is spent is not spent again"
     seen: list[str] = []
 
     # a study that is interrupted in the middle of a level: its records go, one by one, until few are left
-    stop_after(tmp_path / "parts", 5, seen)
-    stop_after(tmp_path / "parts", 4, seen)
-    parts = tune(tmp_path / "parts", budget=3)
+    stop_after(tmp_path / "parts", 5, seen, given)
+    stop_after(tmp_path / "parts", 4, seen, given)
+    parts = tune(tmp_path / "parts", **given)
     assert comparable(parts) == comparable(whole)
     assert len(seen) == 2
 
 
-def stop_after(out: Path, trials: int, seen: list[str]) -> None:
+def stop_after(out: Path, trials: int, seen: list[str], given: dict[str, Any]) -> None:
     """Run a study until that many more trials have ended, then interrupt it as Ctrl-C does."""
     from autowarm.loop import HorizonLoop
 
@@ -90,7 +96,7 @@ def stop_after(out: Path, trials: int, seen: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HorizonLoop, "_ended", counted)
         with pytest.raises(KeyboardInterrupt):
-            tune(out, budget=3)
+            tune(out, **given)
     seen.append(f"{count} trials")
 
 

@@ -96,7 +96,7 @@ class Exploration:
             # twice and half of one are exactly others
             lr = 2.0 ** (round(PEAKS * math.log2(schedule.initial_lr)) / PEAKS)
             schedule = replace(schedule, initial_lr=lr) if peak.holds(lr) else schedule
-        ratio = schedule.warmup_steps_of(total_steps) / total_steps
+        ratio = schedule.warmup_steps_of(total_steps) / schedule.span_of(total_steps)
         return replace(schedule, warmup_ratio=min(self.warmups, key=lambda known: abs(known - ratio)))
 
     def beside(self, schedule: Schedule, *, total_steps: int) -> Iterator[Schedule]:
@@ -138,8 +138,11 @@ def _warmups(space: SearchSpace, *, total_steps: int, whole: int, longest: float
     if isinstance(dimension, Range):
         grid = [k * WARMUP_STEP for k in range(math.ceil(1 / WARMUP_STEP))]
         known = [ratio for ratio in grid if dimension.holds(ratio)] or known
-    steps = sorted({round(ratio * whole) for ratio in known})
-    return [n / total_steps for n in steps if n <= longest * total_steps] or [longest]
+    # what a ratio is a share of depends on how schedules count their steps
+    any_schedule = Schedule(initial_lr=1.0, warmup_ratio=0.0, **space.options)
+    span, whole_span = any_schedule.span_of(total_steps), any_schedule.span_of(whole)
+    steps = sorted({round(ratio * whole_span) for ratio in known})
+    return [n / span for n in steps if n <= longest * span] or [longest]
 
 
 def left_by(records: Iterable[TrialRecord]) -> list[TrialRecord]:

@@ -1,6 +1,6 @@
 """autowarm on a budget, its longer runs going on from shorter ones against each from its start, on the race's jobs.
 
-    python -m studies.trunk.ladder [--seeds 5] [--workers 1] [--report]    # after `make .venv-race/ready`, with its python
+    python -m studies.trunk.ladder [--seeds 5] [--workers 1] [--report]    # with the python of `.venv-race`
 
 Two spaces: that of the race, where linear and cosine are searched, too (``trunks: explore`` against what a study does
 by default, which is nothing there), and one of decays that hold their peak alone (the default against ``trunks:
@@ -145,14 +145,14 @@ def report(runs: Iterable[Run], known: Mapping[tuple[str, figures.Key, int], flo
             trials.setdefault((run.contestant, run.budget), []).append(len(searched))
     parts = [
         "# A budget whose longer runs go on from shorter ones",
-        "```bash\npython -m studies.trunk.ladder    # in the environment of `make .venv-race/ready`\n```",
+        "```bash\npython -m studies.trunk.ladder    # with the python of `make .venv-race/ready`\n```",
         _METHOD,
         _table(
             [
                 "decays searched",
                 "budget",
                 "pairs",
-                "median regret without",
+                "regret without",
                 "with",
                 "difference",
                 "better in",
@@ -174,13 +174,13 @@ def report(runs: Iterable[Run], known: Mapping[tuple[str, figures.Key, int], flo
 _METHOD = """\
 The jobs, the budgets (in full-run equivalents), the seeds and the way of judging are those of [the
 race](../tuner_race/race.md). Without: each run begins at its start. With: the short runs have peaks and warmups on a
-grid and a wsd, and a longer run with the same peak and as many steps of warmup goes on from the shorter one; the other
+grid and a wsd, and a longer run with the same peak and as many steps of warmup goes on from the shorter one; other
 decays are tried at the full length alone, at the peaks that the theory's ratios give."""
 _NOTES = """\
-Regret is in percent above the best that the race knows. *Difference*: the median of with minus without over jobs and
-seeds, in points, and its 95 % interval (by order statistics); less than 0 is better with. *Trials*: the mean number
-of a search, without and with, of all lengths and before confirmation. The rules of both ways were chosen while looking
-at these jobs."""
+Regret is the median, in percent above the best that the race knows. *Difference*: the median of with minus without,
+over jobs and seeds, in points, and its 95 % interval (by order statistics); less than 0 is better with. *Trials*: how
+many a search has on average, without and with, of all lengths and before confirmation. The rules of both ways were
+chosen while looking at these jobs."""
 
 
 def _pairs(

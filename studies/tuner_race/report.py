@@ -57,8 +57,8 @@ digits_conv diverging runs are stopped at the step, proposals that known diverge
 that broke down without diverging counts as one; what is left are the runs that find the border."""
 _SHARED = """\
 Nothing here shares its first steps. autowarm looks for the peak with linear or cosine schedules, and tries a wsd
-rarely: in none of its 336 trials at 6 equivalents, and in 36 of 1,030 at 20. What was tried where a space has constant
-and wsd alone is in decision 36 of [the design](../../docs/design.md)."""
+rarely: in none of its 336 trials at 6 equivalents, and in 36 of 1,030 at 20. autowarm with trunks against without, on
+these jobs, is [a study of its own](../trunk/ladder.md)."""
 _BESIDE = """\
 A real pretrained model (MiniLM, 22 million weights) fine-tuned on real headlines, {seeds}, the same space, with
 autowarm against TPE + MedianPruner alone: a step costs too much for a sweep and for everybody. The best known is the

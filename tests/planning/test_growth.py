@@ -114,6 +114,25 @@ def test_what_is_carried_has_the_learning_rates_of_the_shorter_run() -> None:
         assert held_share(SearchSpace(decay="wsd", decay_ratio=given), "wsd") == pytest.approx(share)
 
 
+@pytest.mark.parametrize("options", [{"decay_to": "last_step"}, {"step_offset": 1}, {"decay_from": "start"}])
+def test_however_schedules_count_their_steps_what_is_carried_begins_alike(options: dict[str, Any]) -> None:
+    space = replace(SPACE, **options)
+    short: Schedule | None = None
+    keys, steps = set(), []
+    for total in (100, 200, 400):
+        level = exploration(space, "wsd", total_steps=total, whole=WHOLE, lowest=total == 100)
+        if short is None:
+            short = level.space.schedule({"decay": "wsd", "initial_lr": 0.25})
+        else:
+            short = level.place(in_as_many_steps(short, from_steps=total // 2, to_steps=total), total_steps=total)
+        held = held_by(short, total_steps=total)
+        assert held is not None
+        keys.add(held.key)
+        steps.append(held.steps)
+    assert len(keys) == 1
+    assert steps == sorted(set(steps))
+
+
 def test_the_best_that_have_left_a_state_are_kept(make_record: MakeRecord) -> None:
     trials = [grown(make_record, 0.1 + i / 100, value=10.0 - i) for i in range(MOST_KEPT + 2)]
     trials += [grown(make_record, 0.5, value=0.1, trunk=None, shared_steps=None, exact=None)]
