@@ -32,9 +32,9 @@ def counted(count: int, word: str) -> str:
     """Return a count with its word.
 
     >>> counted(1, "trial"), counted(1200, "step")
-    ('1 trial', '1200 steps')
+    ('1 trial', '1,200 steps')
     """
-    return f"{count} {word}{'s' * (count != 1)}"
+    return f"{count:,} {word}{'s' * (count != 1)}"
 
 
 # Controls of a terminal (escapes begin with one), and what turns the direction of writing.

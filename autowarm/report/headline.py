@@ -146,6 +146,9 @@ def _of_runs(contents: Contents) -> Headline:
     if row is None:
         return Headline("There is no answer:", f" none of {len(runs):,} runs ended well.", facts=tuple(facts))
     value, steps = runs.value[row], runs.total_steps[row]
+    if any(doubt.kind == "constant" for doubt in contents.doubts):
+        rest = f" all runs that ended have {runs.metric} {number(value, 5)}, which tells no schedule from another."
+        return Headline("There is no answer:", rest, facts=tuple(facts))
     used = schedule_in_words(runs.initial_lr[row], runs.warmup_ratio[row], str(runs.decay[row]))
     place = f"the best of {len(runs):,} runs" if len(runs) > 1 else "the only run"
     rest = f": {place}, it reached {runs.metric} {number(value, 5)} in {steps:,.0f} steps."
@@ -158,7 +161,8 @@ def _neighbours(contents: Contents, row: int) -> tuple[str, ...]:
     lr, value = float(contents.runs.initial_lr[row]), contents.runs.value[row]
     cells = [cell for row in contents.grid.cells for cell in row] if contents.grid is not None else []
     cell = next((cell for cell in cells if cell.value == value), None)
-    if cell is None:
+    # a fit to one run is what was believed beforehand
+    if cell is None or cell.tried == 1:
         return ()
     fitted = lr_interval(cell.initial_lr)
     of = f"all {cell.tried:,} runs of about {cell.total_steps:,.0f} steps"

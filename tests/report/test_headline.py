@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from sample_contents import sample_table
 
 from autowarm.analysis.estimate import Estimate
-from autowarm.report.contents import Contents
+from autowarm.report.contents import Contents, contents_of_runs
 from autowarm.report.headline import headline
 from autowarm.report.markdown import markdown
 
@@ -56,3 +57,19 @@ def test_the_lr_of_the_best_run_and_the_fitted_one_are_told_apart(low: float, hi
 
 def test_all_schedules_within_noise_are_counted_in_the_table_too() -> None:
     assert "| a; b; c; ... and 9 more |" in markdown(told(0.001, 0.003, ties=12))
+
+
+def test_a_fit_to_one_run_is_not_told() -> None:
+    contents = told(0.001, 0.003, ties=1)
+    assert contents.grid is not None
+    ((cell, other),) = contents.grid.cells
+    alone = replace(contents, grid=replace(contents.grid, cells=((replace(cell, tried=1), other),)))
+    assert headline(contents).sentences
+    assert headline(alone).sentences == ()
+
+
+def test_of_a_constant_metric_no_run_is_called_the_best() -> None:
+    table = sample_table()
+    runs = replace(table.runs, value=np.where(table.runs.ended, 0.5, np.nan))
+    found = headline(contents_of_runs(runs, name="flat"))
+    assert found.text == "There is no answer: all runs that ended have loss 0.5, which tells no schedule from another."
