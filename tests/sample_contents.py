@@ -18,6 +18,7 @@ from autowarm.analysis.scaling import HorizonBest, Power, Scaling
 from autowarm.analysis.sensitivity import Sensitivity
 from autowarm.analysis.stable_lr import StableLr
 from autowarm.analysis.trust import Doubt
+from autowarm.analysis.warmup_choice import WarmupChoice
 from autowarm.analysis.warmup_need import Cell, Gain, WarmupNeed
 from autowarm.record import Outcome, Role, TrialRecord
 from autowarm.report.contents import Contents, answers_of
@@ -142,7 +143,7 @@ def _analyses(word: str) -> dict[str, object]:
         total_steps=(400.0, 400.0),
         metric=f"val_loss{word}",
         runs=160,
-        shortest=Estimate(0.05, 0.02, 0.1),
+        choice=WarmupChoice(share=Estimate(0.05, 0.02, 0.1), by_metric=0.05, fitted=True, failed=0.0, runs=40),
         matters=True,
     )
     decays = DecayChoice(

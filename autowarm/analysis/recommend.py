@@ -244,7 +244,8 @@ def _extrapolation(law: Scaling, asked: dict[str, float | None]) -> tuple[float,
 def _basis(law: Scaling) -> str:
     runs = sum(h.runs for h in law.horizons)
     told = [p for p in law.powers if p.from_data]
-    said = f"It rests on {runs:,} runs near the best of {counted(len(law.horizons), 'horizon')} or groups of near ones"
+    horizons = f"{counted(len(law.horizons), 'horizon')} or groups of near ones"
+    said = f"It rests on {counted(runs, 'run')} near the best of {horizons}"
     if not told:
         return f"{said}; the exponents are published ones, the runs do not move them."
     words = ", ".join(f"{p.name}^{p.exponent.value:.2f}" for p in told)
@@ -254,12 +255,17 @@ def _basis(law: Scaling) -> str:
 def _warmup_words(choice: WarmupChoice | None) -> str:
     if choice is None:
         return f"The runs do not say their warmup: {percent(_HABIT)} is a habit, not a finding."
-    words = f"The shortest warmup within noise of the best, from {choice.runs} runs near this lr and horizon"
+    words = f"The shortest warmup within noise of the best, from {counted(choice.runs, 'run')} near this lr and horizon"
     longest = (
         f"; it may have to be up to {percent(choice.share.high)}"
         if choice.share.high > choice.share.value + 0.01
         else ""
     )
+    if choice.raised:
+        words += (
+            f": by the metric alone {percent(choice.by_metric)}, but with less than {percent(choice.share.value)} more "
+            "runs fail, or too few had less to know that they train"
+        )
     lost = f" With such a warmup, near the best lr and just above, {percent(choice.failed)} of the runs failed."
     return f"{words}{longest}.{'' if math.isnan(choice.failed) else lost}"
 

@@ -42,6 +42,8 @@ _UNSEEN = 0.5
 # Warmups that differ by less are as long.
 _AS_LONG = 0.05
 _NO_WORSE = 1.5
+# Shares that differ by more are clearly not the same.
+_CLEARLY = 0.01
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class WarmupChoice:
 
     Attributes:
         share: the one to use; its interval holds the shortest that is as good, of a fit with 90 %.
+        by_metric: the shortest that is as good; shorter than `share` where with less more runs fail, or too few
+            had less to know that they train.
         fitted: whether it is of a fit, or of runs put together.
         failed: share of failed runs with such a warmup, about the best learning rate and just above; NaN where there
             is none.
@@ -57,9 +61,15 @@ class WarmupChoice:
     """
 
     share: Estimate
+    by_metric: float
     fitted: bool
     failed: float
     runs: int
+
+    @property
+    def raised(self) -> bool:
+        """Whether clearly more is used than the metric alone asks for."""
+        return self.share.value > self.by_metric + _CLEARLY
 
 
 def shortest_share(runs: Runs, x: Floats) -> WarmupChoice | None:
@@ -89,11 +99,17 @@ def shortest_share(runs: Runs, x: Floats) -> WarmupChoice | None:
     if fitted is None or binned is None:
         return binned
     least = max(binned.least, _known_to_train(runs.warmup_ratio[told]))
-    low, value, high = fitted.share.low, fitted.share.value, fitted.share.high
-    value = max(value, least)
+    low, by_metric, high = fitted.share.low, fitted.share.value, fitted.share.high
+    value = max(by_metric, least)
     near = told & (np.abs(runs.warmup_ratio - value) <= _AS_LONG)
     lost = float(runs.failed[near].mean()) if near.any() else math.nan
-    return WarmupChoice(Estimate(value, low, max(high, value)), fitted=True, failed=lost, runs=fitted.runs)
+    return WarmupChoice(
+        share=Estimate(value, low, max(high, value)),
+        by_metric=by_metric,
+        fitted=True,
+        failed=lost,
+        runs=fitted.runs,
+    )
 
 
 def _known_to_train(share: Floats) -> float:
@@ -174,6 +190,7 @@ def by_bands(share: Floats, badness: Floats, failed: Flags, *, value_too: Flags 
     low = float(names[at]) if len(names) > 1 else 0.0
     return Banded(
         share=Estimate(middle[0], min(low, middle[0]), max(middle[1], middle[0])),
+        by_metric=middle[0],
         fitted=False,
         least=float(names[np.flatnonzero(stable)[0]]) if len(names) > 1 else 0.0,
         failed=float(lost[at] / (lost[at] + ended[at])),

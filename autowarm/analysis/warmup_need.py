@@ -35,7 +35,7 @@ from autowarm.analysis.repeat_noise import repeat_noise
 from autowarm.analysis.runs import Flags, Floats, Runs
 from autowarm.analysis.sensitivity import Sensitivity, sensitivities
 from autowarm.analysis.stable_lr import StableLr, lr_factor, stable_lr
-from autowarm.analysis.warmup_choice import shortest_share, what_else
+from autowarm.analysis.warmup_choice import WarmupChoice, shortest_share, what_else
 from autowarm.analysis.warmup_words import need_sentences
 
 # Edges of the shares of warmup that are told apart; a ratio is below 1.
@@ -100,8 +100,8 @@ class WarmupNeed:
         gains: of the ranges of warmup from 5 % on over those below; empty where the runs are too few.
         noise: standard deviation of a run's metric when it is repeated; NaN where nothing is known of it.
         noise_is_repeats: whether it comes from runs that differ by their seed alone, or from a local fit.
-        shortest: the shortest warmup's share whose metric is within `noise` of the best, each share at its own best
-            learning rate; None where the runs are too few.
+        choice: the shortest warmup whose metric is within `noise` of the best, each share at its own best learning
+            rate, and with which no more runs fail; None where the runs are too few.
         short: failures of the runs with a warmup below 5 %, as a rate; NaN where there is none.
         matters: whether warmup matters here; None where the runs cannot tell.
         total_steps: the shortest and the longest run whose metric was compared; None where none was.
@@ -116,12 +116,17 @@ class WarmupNeed:
     gains: tuple[Gain, ...]
     noise: float
     noise_is_repeats: bool
-    shortest: Estimate | None
+    choice: WarmupChoice | None
     short: Estimate
     matters: bool | None
     total_steps: tuple[float, float] | None
     metric: str
     runs: int
+
+    @property
+    def shortest(self) -> Estimate | None:
+        """The share of `choice`."""
+        return None if self.choice is None else self.choice.share
 
     def sentences(self) -> list[str]:
         """Say whether warmup matters, how much of it is enough, and what the learning rate may be."""
@@ -135,7 +140,7 @@ class _Value:
     gains: tuple[Gain, ...] = ()
     noise: float = math.nan
     noise_is_repeats: bool = False
-    shortest: Estimate | None = None
+    choice: WarmupChoice | None = None
     total_steps: tuple[float, float] | None = None
 
 
@@ -160,7 +165,7 @@ def warmup_need(runs: Runs) -> WarmupNeed | None:
         gains=value.gains,
         noise=value.noise,
         noise_is_repeats=value.noise_is_repeats,
-        shortest=value.shortest,
+        choice=value.choice,
         short=short,
         matters=_matters(factor, short, value),
         total_steps=value.total_steps,
@@ -254,9 +259,9 @@ def _value(runs: Runs) -> _Value:
                 )
             )
     choice = shortest_share(alike, log_lr(alike, ""))
-    shortest = choice.share if choice is not None and choice.fitted else None
+    choice = choice if choice is not None and choice.fitted else None
     steps = float(here.total_steps.min()), float(here.total_steps.max())
-    return _Value(tuple(gains), noise, math.isfinite(repeats), shortest, steps)
+    return _Value(tuple(gains), noise, math.isfinite(repeats), choice, steps)
 
 
 def _place(values: Floats, edges: tuple[float, ...]) -> np.ndarray[tuple[int], np.dtype[np.int_]]:

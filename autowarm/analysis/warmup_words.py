@@ -107,6 +107,14 @@ def _shortest(need: WarmupNeed) -> list[str]:
     if need.shortest is None or need.matters is False:
         return []
     noise = "seeds" if need.noise_is_repeats else "the residuals of a local fit"
+    if need.choice is not None and need.choice.raised:
+        used = percent(need.shortest.value)
+        return [
+            f"The shortest warmup to use is {used} of the steps. For a {need.metric} within noise of the best "
+            f"{percent(need.choice.by_metric)} would do ({_percent(need.shortest)}; noise is {number(need.noise, 2)}, "
+            f"from {noise}), but with less than {used} more runs fail, or too few near the best learning rate had less "
+            "to know that they train."
+        ]
     return [
         f"The shortest warmup within noise of the best {need.metric} is {percent(need.shortest.value)} of the steps "
         f"({_percent(need.shortest)}); noise is {number(need.noise, 2)}, from {noise}."
@@ -190,6 +198,8 @@ def _interval(e: Estimate) -> str:
 def _ends(e: Estimate) -> str:
     if math.isinf(e.high):
         return f"{number(e.low, 2)} or more"
+    if e.low <= 0 < e.high:
+        return f"at most {number(e.high, 2)}"
     return f"{number(e.low, 2)} to {number(e.high, 2)}"
 
 

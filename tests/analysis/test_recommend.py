@@ -206,3 +206,14 @@ def test_a_report_and_a_recommendation_name_the_same_warmup() -> None:
     assert need is not None
     assert need.shortest is not None
     assert recommend(runs, 1000).warmup_ratio == need.shortest
+
+
+@pytest.mark.parametrize(("runs", "raised"), [(40, True), (2000, False)])
+def test_a_warmup_that_the_metric_alone_does_not_ask_for_says_so(runs: int, raised: bool) -> None:
+    """Without any effect of the warmup, of few runs too few had a short one to know that they train."""
+    rng = np.random.default_rng(2)
+    lr, share = np.exp(rng.uniform(math.log(1e-4), math.log(0.1), runs)), rng.uniform(0, 0.3, runs)
+    value = 1 + 0.1 * np.log(lr / 0.01) ** 2 + 0.01 * rng.standard_normal(runs)
+    notes = " ".join(recommend(make_runs(lr, value, warmup=share), 1000).notes)
+    assert ("by the metric alone" in notes) == raised
+    assert ("too few had less to know that they train" in notes) == raised

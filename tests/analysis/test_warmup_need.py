@@ -16,6 +16,7 @@ from autowarm.analysis.runs import Runs
 from autowarm.analysis.stable_lr import lr_factor
 from autowarm.analysis.warmup_need import SHARES, WarmupNeed, warmup_need
 from autowarm.analysis.warmup_words import by_length_sentences
+from autowarm.words import percent
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("AUTOWARM_SHARED", ROOT.parent / "shared" / "data"))
@@ -103,7 +104,9 @@ def test_failures_by_warmup_are_those_of_a_thousand_real_runs() -> None:
 
 def test_why_single_lengths_need_another_warmup_than_all_together_is_said_where_they_clearly_do() -> None:
     found = needed(search(0, factor=4.0, gain=0.0))
-    need = replace(found, shortest=Estimate(0.12, 0.014, 0.2), total_steps=(30_800.0, 60_415.0))
+    assert found.choice is not None
+    choice = replace(found.choice, share=Estimate(0.12, 0.014, 0.2))
+    need = replace(found, choice=choice, total_steps=(30_800.0, 60_415.0))
     (said,) = by_length_sentences(need, [(75, 0.066), (302, 0.017), (131, 0.14), (9, math.nan)])
     assert said == (
         "By length of run the shortest warmup is 1.7 % to 14 %: each of these rests on the 75 to 302 runs of about "
@@ -114,7 +117,28 @@ def test_why_single_lengths_need_another_warmup_than_all_together_is_said_where_
     assert beyond.endswith("of a longer run is more steps.")
     for none in ([(75, 0.1), (302, 0.2)], [(75, 0.01)], [(75, 0.01), (302, math.nan)]):
         assert by_length_sentences(need, none) == []
-    tiny = replace(need, shortest=Estimate(0.00001, 0.0, 0.001))
+    tiny = replace(need, choice=replace(choice, share=Estimate(0.00001, 0.0, 0.001)))
     assert by_length_sentences(tiny, [(75, 0.0), (302, 0.0003)]) == []
     assert by_length_sentences(replace(need, total_steps=(2000.0, 2000.0)), [(75, 0.01), (302, 0.3)]) == []
     assert by_length_sentences(replace(need, matters=False), [(75, 0.01), (302, 0.3)]) == []
+
+
+def test_a_warmup_that_failures_ask_for_is_not_said_to_be_asked_for_by_the_metric() -> None:
+    """Few runs without any effect of the warmup: none is needed for the metric, and few had a short one."""
+    rng = np.random.default_rng(2)
+    lr, share = log_uniform(rng, 1e-4, 0.1, 40), rng.uniform(0, 0.3, 40)
+    value = 1 + 0.1 * np.log(lr / 0.01) ** 2 + 0.01 * rng.standard_normal(40)
+    need = needed(make_runs(40, initial_lr=lr, warmup_ratio=share, value=value))
+    assert need.choice is not None
+    assert need.choice.by_metric < 0.05 < need.choice.share.value
+    (said,) = [s for s in need.sentences() if "shortest warmup" in s]
+    assert said.startswith("The shortest warmup to use is ")
+    assert f"within noise of the best {percent(need.choice.by_metric)} would do" in said
+    assert "too few near the best learning rate had less to know that they train" in said
+
+
+def test_where_all_fail_the_largest_learning_rate_has_an_upper_end_alone() -> None:
+    lr = np.geomspace(1e-4, 1e-2, 20)
+    need = needed(make_runs(20, initial_lr=lr, warmup_ratio=0.1, value=np.nan, failed=True))
+    (said,) = [s for s in need.sentences() if "largest learning rate" in s]
+    assert "0.0001 (90 % interval at most 0.0001)" in said
