@@ -56,6 +56,11 @@ class GridCell:
     ties: tuple[str, ...]
     n_ties: int
 
+    @property
+    def tied(self) -> bool:
+        """Whether another schedule is within noise of the best."""
+        return self.n_ties > 1
+
 
 @dataclass(frozen=True)
 class HorizonGrid:
@@ -86,7 +91,7 @@ class HorizonGrid:
             f"initial_lr{decay} lies between {number(lr.low, 2)} and {number(lr.high, 2)} (90 %); "
             f"{number(lr.value, 2)} is on the safe side, as one too high costs more."
         )
-        if last.n_ties > 1:
+        if last.tied:
             said.append(f"{last.n_ties} of the schedules run there are within noise of each other: call it a tie.")
         return said
 

@@ -171,7 +171,7 @@ def _neighbours(contents: Contents, row: int) -> tuple[str, ...]:
     else:
         said = f"Lr {number(lr)} is what that one run had; {fitted} is fitted to {of}: for a new run the better guess."
     ties = f"{counted(cell.n_ties, 'schedule')} there are within noise of each other: call it a tie."
-    return (said, *([ties] if cell.n_ties > 1 else []))
+    return (said, *([ties] if cell.tied else []))
 
 
 def _lengths(contents: Contents) -> str:

@@ -73,3 +73,13 @@ def test_of_a_constant_metric_no_run_is_called_the_best() -> None:
     runs = replace(table.runs, value=np.where(table.runs.ended, 0.5, np.nan))
     found = headline(contents_of_runs(runs, name="flat"))
     assert found.text == "There is no answer: all runs that ended have loss 0.5, which tells no schedule from another."
+
+
+def test_the_best_alone_is_no_tie_in_the_table() -> None:
+    contents = told(0.001, 0.003, ties=12)
+    assert contents.grid is not None
+    ((cell, other),) = contents.grid.cells
+    alone = replace(cell, ties=("lr 0.02, cosine",), n_ties=1)
+    text = markdown(replace(contents, grid=replace(contents.grid, cells=((alone, other),))))
+    assert "| nothing: lr 0.02, cosine is alone |" in text
+    assert "| a; b; c" in text

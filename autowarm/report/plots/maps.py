@@ -177,13 +177,13 @@ def horizons(contents: Contents) -> Plot | str:
         marks=(Squares(squares=squares),),
         note="The stronger the blue, the higher the learning rate."
         + " Dashed and pale: predicted, nobody ran it." * predicted
-        + " ≈: other schedules are within noise." * any(cell.ties for cell in cells),
+        + " ≈: other schedules are within noise." * any(cell.tied for cell in cells),
         height=max(0.5, 0.28 * len(sizes) + 0.25),
     )
 
 
 def _cell_text(cell: GridCell) -> str:
-    tied = "≈ " if cell.ties else ""
+    tied = "≈ " if cell.tied else ""
     lines = [f"{tied}{number(cell.initial_lr.value, 2)}"]
     lines += [f"{percent(cell.warmup_ratio)}"] if math.isfinite(cell.warmup_ratio) else []
     return "\n".join([*lines, *([cell.decay] if cell.decay else [])])
@@ -196,5 +196,5 @@ def _cell_hover(cell: GridCell, metric: str) -> str:
         schedule_in_words(cell.initial_lr.value, cell.warmup_ratio, cell.decay),
     ]
     lines += [f"{metric} {number(cell.value, 5)}"] if cell.value is not None else []
-    lines += ["within noise of it:", *cell.ties[:4]] if cell.ties else []
+    lines += ["within noise of it:", *cell.ties[:4]] if cell.tied else []
     return "\n".join(lines)

@@ -62,6 +62,9 @@ def _grid_table(grid: HorizonGrid, metric: str) -> Table:
 
 def _grid_row(cell: GridCell) -> tuple[str, ...]:
     more = f"; ... and {cell.n_ties - _TIES:,} more" if cell.n_ties > _TIES else ""
+    ties = (
+        "; ".join(cell.ties[:_TIES]) + more if cell.tied else "".join(f"nothing: {one} is alone" for one in cell.ties)
+    )
     return (
         f"{cell.total_steps:,.0f}",
         f"{cell.dataset_size:,.0f}" if math.isfinite(cell.dataset_size) else "-",
@@ -70,7 +73,7 @@ def _grid_row(cell: GridCell) -> tuple[str, ...]:
         percent(cell.warmup_ratio),
         cell.decay or "-",
         number(cell.value, 5) if cell.value is not None else "-",
-        "; ".join(cell.ties[:_TIES]) + more or "-",
+        ties or "-",
     )
 
 
