@@ -215,6 +215,7 @@ def _analyses(word: str) -> dict[str, object]:
                     initial_lr=Estimate(lr, lr / 2, lr * 2),
                     warmup_ratio=0.05,
                     decay=f"cosine{word}",
+                    expected=None if steps > 400 else Estimate(1.15, 1.1, 1.2),
                     value=None if steps > 400 else 1.1,
                     ties=tuple(f"{tie}{word}" for tie in _TIES_OF.get(steps, ())),
                     n_ties=len(_TIES_OF.get(steps, ())),

@@ -15,7 +15,7 @@ from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.recommend import banded, choose_warmup, shaded
 from autowarm.analysis.repeat_noise import pooled
 from autowarm.analysis.runs import Runs
-from autowarm.analysis.scaling import Scaling, fit_rows, scaling
+from autowarm.analysis.scaling import Scaling, best_value, fit_rows, scaling
 from autowarm.analysis.warmup_choice import less_what_is_known, shortest_share
 from autowarm.words import counted, number, percent
 
@@ -39,6 +39,7 @@ class GridCell:
         initial_lr: the one to use, on the low side of the 90 % band of the best.
         warmup_ratio: the shortest within noise; NaN where unknown.
         decay: "" where unknown.
+        expected: the metric at the best lr, fitted to all runs of the cell; None where it is predicted.
         value: of the metric, of the best schedule run there: the best of many, so it flatters; None where none ended.
         ties: in words, the schedules run there that are within noise of the best, the shortest warmup and lowest lr
             first; alone where nothing ties; at most five.
@@ -52,6 +53,7 @@ class GridCell:
     initial_lr: Estimate
     warmup_ratio: float
     decay: str
+    expected: Estimate | None
     value: float | None
     ties: tuple[str, ...]
     n_ties: int
@@ -158,6 +160,7 @@ class _Maker:
             initial_lr=lr,
             warmup_ratio=math.nan if warmup is None else warmup.share.value,
             decay=decay,
+            expected=None if fit is None or predicted else best_value(runs, fit),
             value=value,
             ties=named,
             n_ties=len(ties),

@@ -257,11 +257,15 @@ def _power(index: int, runs: Runs, mean: Floats, covariance: Floats) -> Power:
 
 
 def _horizon(runs: Runs, rows: Rows, found: Response) -> HorizonBest:
+    steps, size, batch = (_middle(column[rows]) for column in _columns(runs))
+    return HorizonBest(steps, size, batch, found.lr(), best_value(runs, found), found.runs)
+
+
+def best_value(runs: Runs, found: Response) -> Estimate:
+    """Return the metric at the best learning rate, as the runs write it, with its 90 % interval."""
     sign = 1 if runs.mode == "min" else -1
     ends = sorted(sign * (found.value + s * Z95 * found.value_sd) for s in (-1, 1))
-    steps, size, batch = (_middle(column[rows]) for column in _columns(runs))
-    value = Estimate(sign * found.value, ends[0], ends[1])
-    return HorizonBest(steps, size, batch, found.lr(), value, found.runs)
+    return Estimate(sign * found.value, ends[0], ends[1])
 
 
 def _middle(column: Floats) -> float:

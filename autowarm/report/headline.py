@@ -10,9 +10,11 @@ import numpy as np
 from autowarm.analysis.answer import Answer
 from autowarm.analysis.best import horizon_words
 from autowarm.analysis.compare import Comparison
+from autowarm.analysis.horizon_grid import GridCell
+from autowarm.analysis.runs import Floats
 from autowarm.analysis.spend import outcomes_of
 from autowarm.report.contents import Contents
-from autowarm.report.words import counts_words, lr_interval, schedule_in_words
+from autowarm.report.words import counts_words, interval, lr_interval, schedule_in_words
 from autowarm.words import counted, duration, number, percent, signed
 
 _PLACES = {1: "the best", 2: "the second best", 3: "the third best"}
@@ -152,18 +154,37 @@ def _of_runs(contents: Contents) -> Headline:
     used = schedule_in_words(runs.initial_lr[row], runs.warmup_ratio[row], str(runs.decay[row]))
     place = f"the best of {len(runs):,} runs" if len(runs) > 1 else "the only run"
     rest = f": {place}, it reached {runs.metric} {number(value, 5)} in {steps:,.0f} steps."
-    best = Fact(f"Best {runs.metric}", number(value, 5), "one run, and the luckiest: do not expect as much again")
-    return Headline(f"Use {used}", rest, _neighbours(contents, row), (best, *facts))
+    cell = _cell_of(contents, row)
+    sentences = () if cell is None else _neighbours(cell, float(runs.initial_lr[row]))
+    return Headline(f"Use {used}", rest, sentences, (_expected_of(cell, runs.metric, float(value)), *facts))
 
 
-def _neighbours(contents: Contents, row: int) -> tuple[str, ...]:
+def _cell_of(contents: Contents, row: int) -> GridCell | None:
+    """Return what runs of about the length and data of one say together; None where there is no fit to them."""
+    runs = contents.runs
+    at = _logs(runs.total_steps[row], runs.dataset_size[row])
+    cells = [cell for row in contents.grid.cells for cell in row if cell.tried] if contents.grid is not None else []
+    near = min(cells, key=lambda c: float(np.abs(_logs(c.total_steps, c.dataset_size) - at).sum()), default=None)
+    # where there is no fit to these runs, what is known is from others or was believed beforehand
+    return None if near is None or near.predicted or near.tried == 1 else near
+
+
+def _logs(total_steps: float, dataset_size: float) -> Floats:
+    return np.log([total_steps, dataset_size if math.isfinite(dataset_size) else 1.0])
+
+
+def _expected_of(cell: GridCell | None, metric: str, value: float) -> Fact:
+    if cell is None or cell.expected is None:
+        return Fact(f"Best {metric}", number(value, 5), "one run, and the luckiest: do not expect as much again")
+    detail = (
+        f"90 % interval at the best lr, fitted to {cell.tried:,} runs of about {cell.total_steps:,.0f} steps; the "
+        f"{number(value, 5)} of the best run was lucky"
+    )
+    return Fact(f"Expected {metric}", interval(cell.expected, 5), detail)
+
+
+def _neighbours(cell: GridCell, lr: float) -> tuple[str, ...]:
     """Say what the runs of about that length say together: the best of many runs is a lucky one."""
-    lr, value = float(contents.runs.initial_lr[row]), contents.runs.value[row]
-    cells = [cell for row in contents.grid.cells for cell in row] if contents.grid is not None else []
-    cell = next((cell for cell in cells if cell.value == value), None)
-    # a fit to one run is what was believed beforehand
-    if cell is None or cell.tried == 1:
-        return ()
     fitted = lr_interval(cell.initial_lr)
     of = f"all {cell.tried:,} runs of about {cell.total_steps:,.0f} steps"
     if lr in cell.initial_lr:
@@ -177,4 +198,5 @@ def _neighbours(contents: Contents, row: int) -> tuple[str, ...]:
 def _lengths(contents: Contents) -> str:
     steps = contents.runs.total_steps
     low, high = float(np.min(steps)), float(np.max(steps))
-    return f"of {low:,.0f} steps" if low == high else f"of {low:,.0f} to {high:,.0f} steps"
+    each = f"of {low:,.0f} steps" if low == high else f"of {low:,.0f} to {high:,.0f} steps"
+    return f"{each}, {steps.sum():,.0f} in all where none stopped early"

@@ -51,6 +51,18 @@ def test_nine_of_ten_intervals_hold_the_truth(which: int) -> None:
     assert 0.85 <= coverage(12, (300.0, 1000.0, 3000.0))[which] <= 0.95
 
 
+@pytest.mark.parametrize("noise", [0.005, 0.02])
+def test_nine_of_ten_intervals_hold_the_metric_at_the_best_lr(noise: float) -> None:
+    """Measured: .94 and .91; of 8 runs to 45 and noise from .005 to .05, .84 to .97."""
+    held = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        found = scaling(Truth(runs=12, noise=noise, asymmetry=float(rng.choice([0.0, 1.0, 2.0]))).draw(rng)[0])
+        assert found is not None
+        held += [1 + h.total_steps**-0.2 in h.value for h in found.horizons]
+    assert 0.85 <= np.mean(held) <= 0.96
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("runs", [8, 20])
 @pytest.mark.parametrize("steps", [(300.0, 3000.0), (100.0, 300.0, 1000.0, 3000.0)])

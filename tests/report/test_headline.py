@@ -15,7 +15,7 @@ from autowarm.report.markdown import markdown
 
 
 def told(low: float, high: float, *, ties: int) -> Contents:
-    """Return a table of runs whose best one lies in a cell of its own, the best lr fitted as 0.002 (low to high)."""
+    """Return a table of runs whose best one lies in the second cell, the best lr fitted as 0.002 (low to high)."""
     contents = sample_table()
     row = contents.runs.best()
     assert contents.grid is not None
@@ -30,7 +30,7 @@ def told(low: float, high: float, *, ties: int) -> Contents:
         ties=("a", "b", "c", "d", "e"),
         n_ties=ties,
     )
-    return replace(contents, grid=replace(contents.grid, cells=((cell, replace(cell, value=9.0)),)))
+    return replace(contents, grid=replace(contents.grid, cells=((replace(cell, total_steps=90.0, value=9.0), cell),)))
 
 
 @pytest.mark.parametrize(
@@ -62,8 +62,8 @@ def test_all_schedules_within_noise_are_counted_in_the_table_too() -> None:
 def test_a_fit_to_one_run_is_not_told() -> None:
     contents = told(0.001, 0.003, ties=1)
     assert contents.grid is not None
-    ((cell, other),) = contents.grid.cells
-    alone = replace(contents, grid=replace(contents.grid, cells=((replace(cell, tried=1), other),)))
+    ((other, cell),) = contents.grid.cells
+    alone = replace(contents, grid=replace(contents.grid, cells=((other, replace(cell, tried=1)),)))
     assert headline(contents).sentences
     assert headline(alone).sentences == ()
 
@@ -78,8 +78,33 @@ def test_of_a_constant_metric_no_run_is_called_the_best() -> None:
 def test_the_best_alone_is_no_tie_in_the_table() -> None:
     contents = told(0.001, 0.003, ties=12)
     assert contents.grid is not None
-    ((cell, other),) = contents.grid.cells
+    ((other, cell),) = contents.grid.cells
     alone = replace(cell, ties=("lr 0.02, cosine",), n_ties=1)
-    text = markdown(replace(contents, grid=replace(contents.grid, cells=((alone, other),))))
+    text = markdown(replace(contents, grid=replace(contents.grid, cells=((other, alone),))))
     assert "| nothing: lr 0.02, cosine is alone |" in text
     assert "| a; b; c" in text
+
+
+def test_what_to_expect_is_fitted_and_the_best_run_is_called_lucky() -> None:
+    contents = told(0.001, 0.003, ties=12)
+    first = headline(contents).facts[0]
+    assert (first.label, first.value) == ("Expected loss", "1.15 (1.1 to 1.2)")
+    assert "of the best run was lucky" in first.detail
+    assert contents.grid is not None
+    alone = replace(contents, grid=replace(contents.grid, cells=((replace(contents.grid.cells[0][1], tried=1),),)))
+    assert headline(alone).facts[0].label == "Best loss"
+
+
+def test_what_runs_cost_is_said_in_steps() -> None:
+    contents = sample_table()
+    runs = next(fact for fact in headline(contents).facts if fact.label == "Runs")
+    assert f" {contents.runs.total_steps.sum():,.0f} in all where none stopped early" in runs.detail
+
+
+def test_what_like_runs_tell_is_said_whichever_of_them_is_the_best_of_the_cell() -> None:
+    """The best of a cell is chosen with the length taken out, so it need not be the best of all."""
+    contents = told(0.001, 0.003, ties=12)
+    assert contents.grid is not None
+    ((other, cell),) = contents.grid.cells
+    moved = replace(contents, grid=replace(contents.grid, cells=((other, replace(cell, value=5.0)),)))
+    assert headline(moved).sentences == headline(contents).sentences != ()

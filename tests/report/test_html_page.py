@@ -190,9 +190,9 @@ def test_numbers_beside_the_answer_are_those_of_the_fresh_seeds() -> None:
     assert "Today: lr 0.001, no warmup, cosine" in page.words
 
 
-def test_a_table_of_runs_has_its_best_run_and_its_failures_at_the_top() -> None:
+def test_a_table_of_runs_has_what_to_expect_and_its_failures_at_the_top() -> None:
     page = page_of(sample_table())
-    assert page.of("dt") == ["Best loss", "Runs", "Failed"]
+    assert page.of("dt") == ["Expected loss", "Runs", "Failed"]
     runs = sample_table().runs
     assert f"{int(runs.failed.sum())} ({100 * runs.failed.mean():.2g} %)" in page.words
     assert f"{runs.value[runs.best() or 0]:.5g}" in page.words

@@ -13,7 +13,7 @@ from autowarm.analysis.runs import Flags, Floats, Runs
 from autowarm.report.contents import Contents
 from autowarm.report.plot import Axis, Line, Mark, Plot, Points, Square, Squares
 from autowarm.report.plots.thinning import thinned_rows
-from autowarm.report.words import lr_interval, schedule_in_words
+from autowarm.report.words import interval, lr_interval, schedule_in_words
 from autowarm.words import number, percent
 
 # Lengths of run up to which each is a group of its own.
@@ -195,6 +195,6 @@ def _cell_hover(cell: GridCell, metric: str) -> str:
         f"lr {lr_interval(cell.initial_lr)}",
         schedule_in_words(cell.initial_lr.value, cell.warmup_ratio, cell.decay),
     ]
-    lines += [f"{metric} {number(cell.value, 5)}"] if cell.value is not None else []
-    lines += ["within noise of it:", *cell.ties[:4]] if cell.tied else []
+    lines += [f"{metric} {interval(cell.expected, 5)}"] if cell.expected is not None else []
+    lines += ["within noise of the best:", *cell.ties[:4]] if cell.tied else []
     return "\n".join(lines)

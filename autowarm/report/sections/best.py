@@ -10,7 +10,7 @@ from autowarm.analysis.spend import outcomes_of
 from autowarm.report.cells import decay_cell, lr_cell, warmup_cell
 from autowarm.report.contents import Contents
 from autowarm.report.document import Block, Bullets, Figure, Heading, Section, Table, Text, table
-from autowarm.report.words import counts_words, lr_interval
+from autowarm.report.words import counts_words, interval, lr_interval
 from autowarm.words import counted, number, percent
 
 TOP = 5
@@ -50,9 +50,9 @@ def _grid_table(grid: HorizonGrid, metric: str) -> Table:
         "initial_lr to use (90 % interval of the best)",
         "shortest warmup",
         "decay",
-        metric,
+        f"{metric} at the best lr (90 % interval)",
     )
-    header = (*known, "within noise of it")
+    header = (*known, "within noise of the best")
     # a column that says the same everywhere says nothing
     said = [
         i for i in range(len(header)) if header[i] not in ("dataset_size", "decay") or len({r[i] for r in rows}) > 1
@@ -72,9 +72,15 @@ def _grid_row(cell: GridCell) -> tuple[str, ...]:
         lr_interval(cell.initial_lr),
         percent(cell.warmup_ratio),
         cell.decay or "-",
-        number(cell.value, 5) if cell.value is not None else "-",
+        _metric(cell),
         ties or "-",
     )
+
+
+def _metric(cell: GridCell) -> str:
+    if cell.expected is not None:
+        return interval(cell.expected, 5)
+    return "-" if cell.value is None else f"{number(cell.value, 5)} (best run)"
 
 
 def _trials(contents: Contents) -> list[Block]:
