@@ -127,7 +127,7 @@ class Square:
         place: of its colour in [0, 1]; None: none.
         text: in it, a few short lines.
         hover: what it is.
-        predicted: whether nobody tried it: such a cell is drawn pale, with a dashed frame.
+        predicted: whether nobody tried it, or too few did: such a cell is drawn pale, with a dashed frame.
     """
 
     x: int

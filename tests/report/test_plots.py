@@ -12,7 +12,8 @@ from sample_contents import NASTY, sample_contents, sample_record, sample_table
 
 from autowarm.errors import SettingsError
 from autowarm.planning.range_test import Bracket
-from autowarm.report.contents import ANALYSES, answers_of
+from autowarm.report.contents import ANALYSES, answers_of, contents_of_runs
+from autowarm.report.markdown import markdown
 from autowarm.report.matplotlib_figure import draw_plot, figure
 from autowarm.report.palette import COLOURS, THEMES, colour
 from autowarm.report.plot import Band, Bars, Line, Points, Squares
@@ -125,6 +126,17 @@ def test_predictions_look_like_predictions_and_ties_like_ties() -> None:
     assert [square.text.startswith("≈") for square in squares.squares] == [False, True, False] * 2
     assert "nobody ran it" in plot.note
     assert [square.place for square in squares.squares][:3] == [1.0, pytest.approx(0.515, abs=0.01), 0.0]
+
+
+def test_a_cell_with_too_few_runs_is_not_said_to_have_none() -> None:
+    """One run of each of two lengths tells nothing by itself: both are predictions, and were run."""
+    one = replace(sample_table().runs.where(np.arange(300) < 2), total_steps=np.array([1000.0, 4000.0]))
+    contents = contents_of_runs(replace(one, failed=np.zeros(2, dtype=bool), value=np.ones(2)), name="few")
+    (squares,) = plot_of(contents, "horizons").marks
+    assert isinstance(squares, Squares)
+    assert all(square.predicted for square in squares.squares)
+    assert squares.squares[0].hover.startswith("predicted: the only run of 1,000 steps here is too little")
+    assert "| 1: too few, predicted |" in markdown(contents)
 
 
 def test_scaling_shows_the_runs_and_a_band_that_goes_on_in_dashes() -> None:

@@ -14,7 +14,7 @@ from autowarm.report.contents import Contents
 from autowarm.report.plot import Axis, Line, Mark, Plot, Points, Square, Squares
 from autowarm.report.plots.thinning import thinned_rows
 from autowarm.report.words import interval, lr_interval, schedule_in_words
-from autowarm.words import number, percent
+from autowarm.words import counted, number, percent
 
 # Lengths of run up to which each is a group of its own.
 _LENGTHS = 12
@@ -176,7 +176,7 @@ def horizons(contents: Contents) -> Plot | str:
         y=Axis(title="dataset_size", ticks=tuple(enumerate(sizes))),
         marks=(Squares(squares=squares),),
         note="The stronger the blue, the higher the learning rate."
-        + " Dashed and pale: predicted, nobody ran it." * predicted
+        + " Dashed and pale: predicted, nobody ran it or too few did." * predicted
         + " ≈: other schedules are within noise." * any(cell.tied for cell in cells),
         height=max(0.5, 0.28 * len(sizes) + 0.25),
     )
@@ -189,9 +189,19 @@ def _cell_text(cell: GridCell) -> str:
     return "\n".join([*lines, *([cell.decay] if cell.decay else [])])
 
 
+def _tried(cell: GridCell) -> str:
+    steps = f"{cell.total_steps:,.0f} steps here"
+    if not cell.predicted:
+        return counted(cell.tried, "run")
+    if not cell.tried:
+        return f"predicted: nobody ran {steps}"
+    few = "the only run" if cell.tried == 1 else f"the {cell.tried:,} runs"
+    return f"predicted: {few} of {steps} {'is' if cell.tried == 1 else 'are'} too little"
+
+
 def _cell_hover(cell: GridCell, metric: str) -> str:
     lines = [
-        f"predicted: nobody ran {cell.total_steps:,.0f} steps here" if cell.predicted else f"{cell.tried:,} runs",
+        _tried(cell),
         f"lr {lr_interval(cell.initial_lr)}",
         schedule_in_words(cell.initial_lr.value, cell.warmup_ratio, cell.decay),
     ]

@@ -68,13 +68,19 @@ def _grid_row(cell: GridCell) -> tuple[str, ...]:
     return (
         f"{cell.total_steps:,.0f}",
         f"{cell.dataset_size:,.0f}" if math.isfinite(cell.dataset_size) else "-",
-        f"{cell.tried:,}" if not cell.predicted else "none: predicted",
+        _tried(cell),
         lr_interval(cell.initial_lr),
         percent(cell.warmup_ratio),
         cell.decay or "-",
         _metric(cell),
         ties or "-",
     )
+
+
+def _tried(cell: GridCell) -> str:
+    if not cell.predicted:
+        return f"{cell.tried:,}"
+    return f"{cell.tried:,}: too few, predicted" if cell.tried else "none: predicted"
 
 
 def _metric(cell: GridCell) -> str:
