@@ -111,10 +111,13 @@ def decay_choice(runs: Runs) -> DecayChoice | None:
     """Compare the decays at the longest horizon where two of them can be fitted, or failing that one.
 
     Returns:
-        None where no horizon has a decay with runs enough: 6 that ended, at 3 learning rates.
+        None where all runs have one decay, or no horizon has a decay with runs enough: 6 that ended, at 3 learning
+        rates.
     """
     known = (runs.ended | runs.failed) & (runs.decay != "") & np.isfinite(runs.initial_lr) & (runs.initial_lr > 0)
     runs = runs.where(known)
+    if len(np.unique(runs.decay)) < 2:
+        return None
     first: DecayChoice | None = None
     for mask in horizons_with_enough(runs, runs.ended, _ENOUGH, _MOST_HORIZONS):
         found = _at_one_horizon(runs.where(mask))

@@ -44,6 +44,8 @@ _OF_A_DECAY = 5
 _NOTHING = 0.1
 # At least so much of an effect a forest is taken to keep.
 _KEPT = 0.33
+# A share that is at most so large is little.
+_LITTLE = 0.05
 _SEED = 0
 # Normal quantile of a 90 % interval.
 _Z = 1.645
@@ -93,9 +95,12 @@ class Importance:
             for a, b, share in self.pairs
             if _is_told(share)
         ]
-        untold = [f"{name} (at most {percent(share.high)})" for name, share in order if not _is_told(share)]
-        if untold:
-            said.append(f"No effect of its own can be told from noise: {listed(untold)}.")
+        untold = [(f"{name} (at most {percent(share.high)})", share) for name, share in order if not _is_told(share)]
+        for words, parts in (
+            ("Little or nothing on its own", [part for part, share in untold if share.high <= _LITTLE]),
+            ("No effect of its own can be told from noise", [part for part, share in untold if share.high > _LITTLE]),
+        ):
+            said += [f"{words}: {listed(parts)}."] if parts else []
         part = f"{self.runs:,} of {self.of:,} runs, drawn at random" if self.runs < self.of else f"{self.runs:,} runs"
         said.append(
             f"Learned from {part}; {percent(self.explained)} of the differences between new runs are predicted."

@@ -89,3 +89,8 @@ def test_a_best_lr_at_the_edge_of_what_was_tried_is_named() -> None:
 def test_where_nothing_can_be_compared_nothing_is(columns: dict[str, Any]) -> None:
     assert decay_choice(make_runs(30, **columns)) is None
     assert decay_choice(make_runs(0)) is None
+
+
+def test_of_one_decay_there_is_no_choice() -> None:
+    lr = np.geomspace(1e-5, 1e-3, 60)
+    assert decay_choice(make_runs(60, initial_lr=lr, decay="cosine", value=curve(lr, 1e-4))) is None

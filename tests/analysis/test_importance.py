@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from runs_of_truth import log_uniform, make_runs
 
+from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.importance import Importance, importance
 from autowarm.analysis.runs import Runs
 
@@ -91,3 +93,15 @@ def test_no_knob_and_no_pair_is_said_to_matter_where_it_does_not() -> None:
         text = " ".join(found.sentences())
         claims += ["warmup_ratio makes" in text, "together make" in text]
     assert np.mean(claims) <= 0.1
+
+
+def test_a_small_share_is_called_small_and_one_that_nobody_knows_unknown() -> None:
+    small, unknown, large = Estimate(0.009, 0.0036, 0.014), Estimate(0.1, 0.0, 0.3), Estimate(0.8, 0.7, 0.9)
+    found = replace(told(search(lambda u, v: u + v, n=100)), main=(small, unknown), pairs=())
+    first, second = found.names
+    text = " ".join(found.sentences())
+    assert f"Little or nothing on its own: {first} (at most 1.4 %)." in text
+    assert f"No effect of its own can be told from noise: {second} (at most 30 %)." in text
+    text = " ".join(replace(found, main=(large, large)).sentences())
+    assert "on its own" not in text
+    assert "of its own" not in text
