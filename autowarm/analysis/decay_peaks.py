@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from autowarm.analysis.decay_choice import decay_choice
 from autowarm.analysis.runs import Floats, Runs, decay_of
 
 # Best peak over that of cosine: a bound for convex losses that runs of a 124M language model agree with.
@@ -39,8 +40,14 @@ def log_lr(runs: Runs, decay: str) -> Floats:
 
 
 def favoured_decay(runs: Runs) -> str:
-    """Return the decay to speak of: the most frequent of the better half of the runs at the longest horizons."""
-    rows = np.flatnonzero(runs.ended & (runs.decay != ""))
+    """Return the decay to speak of: the most frequent of the better half of the runs at the longest horizons.
+
+    A learning rate far off costs more than a decay does, so that half has bad decays, too: none is spoken of that is
+    worse beyond noise, each decay at its own best learning rate.
+    """
+    choice = decay_choice(runs)
+    worse = [d.decay for d in choice.decays if not d.tied] if choice is not None else []
+    rows = np.flatnonzero(runs.ended & (runs.decay != "") & ~np.isin(runs.decay, worse))
     if not len(rows):
         return ""
     steps = runs.total_steps[rows]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from power_runs import Truth, make_runs
 
 from autowarm.analysis.horizon_grid import horizon_grid
+from autowarm.analysis.recommend import recommend
 from autowarm.analysis.runs import Runs
 
 LRS = np.geomspace(1e-4, 1e-1, 12)
@@ -156,3 +157,17 @@ def test_a_hundred_thousand_runs_are_no_problem() -> None:
     for row in grid.cells:
         for cell in row:
             assert cell.initial_lr.value == pytest.approx(1e-3, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_decay_that_is_worse_beyond_noise_is_not_the_best_of_a_cell_however_often_it_ran(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    decay = np.array(["constant", "constant", "cosine"])[np.arange(90) % 3]
+    lr = np.exp(rng.uniform(math.log(3e-4), math.log(0.1), 90))
+    u = np.log(lr / np.where(decay == "constant", 0.32 * 0.01, 0.01))
+    value = 1 + 0.1 * u**2 + 0.1 * (decay == "constant") + 0.01 * rng.standard_normal(90)
+    grid = horizon_grid(make_runs(lr, value, decay=decay))
+    assert grid is not None
+    assert grid.cells[0][0].decay == "cosine"
+    assert grid.cells[0][0].initial_lr.value == pytest.approx(0.01, rel=0.1)
+    assert recommend(make_runs(lr, value, decay=decay), 1000).decay == "cosine"
