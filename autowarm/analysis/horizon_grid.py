@@ -39,7 +39,7 @@ class GridCell:
         initial_lr: the one to use, on the low side of the 90 % band of the best.
         warmup_ratio: the shortest within noise; NaN where unknown.
         decay: "" where unknown.
-        expected: the metric at the best lr, fitted to all runs of the cell; None where it is predicted.
+        expected: the metric at the best lr under that decay, fitted to all runs of the cell; None where predicted.
         value: of the metric, of the best schedule run there: the best of many, so it flatters; None where none ended.
         ties: in words, the schedules run there that are within noise of the best, the shortest warmup and lowest lr
             first; alone where nothing ties; at most five.
@@ -139,7 +139,7 @@ class _Maker:
         if len(rows):
             at = np.where(np.isfinite(law.centre), self.z[rows].mean(axis=0), at)
         mean, sd = (float(v[0]) for v in law.predict(at[None]))
-        fit = fit_rows(runs, rows, log_lr(runs, decay), self.z, law.mean[1:]) if len(rows) else None
+        fit = fit_rows(runs, rows, log_lr(runs, decay), self.z, law.mean[1:], decay=decay) if len(rows) else None
         predicted = fit is None or math.isnan(fit.noise)
         if fit is not None and not predicted:
             band = fit.lr()

@@ -71,7 +71,7 @@ class HorizonBest:
     Attributes:
         total_steps: geometric mean of the runs there; so are `dataset_size` and `batch_size`, NaN where unknown.
         lr: best learning rate.
-        value: of the metric there; NaN where the runs are too few to tell.
+        value: of the metric there, under the law's decay; NaN where the runs are too few to tell.
         runs: that entered the fit.
     """
 
@@ -186,13 +186,13 @@ def fit_cells(runs: Runs, decay: str) -> list[tuple[Rows, Response]]:
     x = log_lr(runs, decay)
     found = []
     for rows in cells_of(z):
-        fit = fit_rows(runs, rows, x, z, PRIOR_MEAN)
+        fit = fit_rows(runs, rows, x, z, PRIOR_MEAN, decay=decay)
         if fit is not None:
             found.append((rows, fit))
     return found
 
 
-def fit_rows(runs: Runs, rows: Rows, x: Floats, z: Floats, exponents: Floats) -> Response | None:
+def fit_rows(runs: Runs, rows: Rows, x: Floats, z: Floats, exponents: Floats, *, decay: str) -> Response | None:
     """Return what near horizons tell of the best learning rate in their middle; None where no run ended.
 
     Args:
@@ -201,13 +201,15 @@ def fit_rows(runs: Runs, rows: Rows, x: Floats, z: Floats, exponents: Floats) ->
         x: ln lr of all runs, see `log_lr`.
         z: see `horizon_logs`.
         exponents: of shape (3,), by which a lr is brought to the middle of the cell.
+        decay: that the metric is told under, where the runs have several; that of their mix, where they lack it.
     """
     share = runs.warmup_ratio[rows]
     share = np.where(np.isfinite(share), share, 0.0)
     inside = z[rows] - z[rows].mean(axis=0)
-    decays = np.unique(runs.decay[rows])[1:]
-    besides = np.column_stack([share, inside, *(runs.decay[rows] == d for d in decays)])
-    return response(x[rows] - inside @ exponents, runs.badness[rows], runs.failed[rows], besides)
+    names = np.unique(runs.decay[rows])
+    besides = np.column_stack([share, inside, *(runs.decay[rows] == d for d in names[1:])])
+    told_at = np.append(besides[:, :4].mean(axis=0), names[1:] == decay) if len(names) > 1 and decay in names else None
+    return response(x[rows] - inside @ exponents, runs.badness[rows], runs.failed[rows], besides, told_at=told_at)
 
 
 def _columns(runs: Runs) -> tuple[Floats, Floats, Floats]:

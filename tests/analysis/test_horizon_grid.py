@@ -170,4 +170,6 @@ def test_a_decay_that_is_worse_beyond_noise_is_not_the_best_of_a_cell_however_of
     assert grid is not None
     assert grid.cells[0][0].decay == "cosine"
     assert grid.cells[0][0].initial_lr.value == pytest.approx(0.01, rel=0.1)
+    assert grid.cells[0][0].expected is not None
+    assert grid.cells[0][0].expected.value == pytest.approx(1.0, abs=0.02), "under that decay, not over all"
     assert recommend(make_runs(lr, value, decay=decay), 1000).decay == "cosine"
