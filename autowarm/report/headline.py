@@ -10,6 +10,7 @@ import numpy as np
 from autowarm.analysis.answer import Answer
 from autowarm.analysis.best import horizon_words
 from autowarm.analysis.compare import Comparison
+from autowarm.analysis.estimate import Estimate
 from autowarm.analysis.horizon_grid import GridCell
 from autowarm.analysis.runs import Floats
 from autowarm.analysis.spend import outcomes_of
@@ -151,12 +152,28 @@ def _of_runs(contents: Contents) -> Headline:
     if any(doubt.kind == "constant" for doubt in contents.doubts):
         rest = f" all runs that ended have {runs.metric} {number(value, 5)}, which tells no schedule from another."
         return Headline("There is no answer:", rest, facts=tuple(facts))
-    used = schedule_in_words(runs.initial_lr[row], runs.warmup_ratio[row], str(runs.decay[row]))
+    lr, cell = float(runs.initial_lr[row]), _cell_of(contents, row)
+    used = schedule_in_words(lr, runs.warmup_ratio[row], str(runs.decay[row]))
     place = f"the best of {len(runs):,} runs" if len(runs) > 1 else "the only run"
-    rest = f": {place}, it reached {runs.metric} {number(value, 5)} in {steps:,.0f} steps."
-    cell = _cell_of(contents, row)
-    sentences = () if cell is None else _neighbours(cell, float(runs.initial_lr[row]))
-    return Headline(f"Use {used}", rest, sentences, (_expected_of(cell, runs.metric, float(value)), *facts))
+    reached = f"reached {runs.metric} {number(value, 5)} in {steps:,.0f} steps"
+    rest, sentences = f": {place}, it {reached}.", list[str]()
+    if cell is not None:
+        of = f"all {cell.tried:,} runs of about {cell.total_steps:,.0f} steps"
+        fitted = lr_interval(cell.initial_lr)
+        sentences += [f"A fit to {of} puts the best lr at {fitted}, and this one is within that."]
+        if lr not in cell.initial_lr:
+            # of many single runs the best is a lucky one
+            sentences = [f"The best of {len(runs):,}, with {used}, {reached}: by luck, as its neighbours did not."]
+            used = schedule_in_words(cell.initial_lr.value, cell.warmup_ratio, cell.decay)
+            rest = f": fitted to {of}; the best lr lies between {_ends(cell.initial_lr)} (90 %)."
+        if cell.tied:
+            sentences.append(f"{counted(cell.n_ties, 'schedule')} there are within noise of each other: call it a tie.")
+    facts = [_expected_of(cell, runs.metric, float(value)), *facts]
+    return Headline(f"Use {used}", rest, tuple(sentences), tuple(facts))
+
+
+def _ends(lr: Estimate) -> str:
+    return f"{number(lr.low)} and {number(lr.high)}"
 
 
 def _cell_of(contents: Contents, row: int) -> GridCell | None:
@@ -181,18 +198,6 @@ def _expected_of(cell: GridCell | None, metric: str, value: float) -> Fact:
         f"{number(value, 5)} of the best run was lucky"
     )
     return Fact(f"Expected {metric}", interval(cell.expected, 5), detail)
-
-
-def _neighbours(cell: GridCell, lr: float) -> tuple[str, ...]:
-    """Say what the runs of about that length say together: the best of many runs is a lucky one."""
-    fitted = lr_interval(cell.initial_lr)
-    of = f"all {cell.tried:,} runs of about {cell.total_steps:,.0f} steps"
-    if lr in cell.initial_lr:
-        said = f"A fit to {of} puts the best lr at {fitted}, and this one is within that."
-    else:
-        said = f"Lr {number(lr)} is what that one run had; {fitted} is fitted to {of}: for a new run the better guess."
-    ties = f"{counted(cell.n_ties, 'schedule')} there are within noise of each other: call it a tie."
-    return (said, *([ties] if cell.tied else []))
 
 
 def _lengths(contents: Contents) -> str:

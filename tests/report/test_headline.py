@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from sample_contents import sample_table
 
 from autowarm.analysis.estimate import Estimate
@@ -33,26 +32,26 @@ def told(low: float, high: float, *, ties: int) -> Contents:
     return replace(contents, grid=replace(contents.grid, cells=((replace(cell, total_steps=90.0, value=9.0), cell),)))
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "said"),
-    [
-        (
-            *(0.001, 0.003),
-            "Lr 0.00483 is what that one run had; 0.002 (0.001 to 0.003) is fitted to all 40 runs of about 9,000 "
-            "steps: for a new run the better guess.",
-        ),
-        (
-            *(0.001, 0.007),
-            "A fit to all 40 runs of about 9,000 steps puts the best lr at 0.002 (0.001 to 0.007), and this one is "
-            "within that.",
-        ),
-    ],
-)
-def test_the_lr_of_the_best_run_and_the_fitted_one_are_told_apart(low: float, high: float, said: str) -> None:
-    found = headline(told(low, high, ties=12))
+def test_a_best_run_that_the_fit_bears_out_leads() -> None:
+    found = headline(told(0.001, 0.007, ties=12))
     assert found.use == "Use lr 0.00483, warmup 31 %, linear"
+    said = "A fit to all 40 runs of about 9,000 steps puts the best lr at 0.002 (0.001 to 0.007), and this one is "
+    said += "within that."
     assert found.sentences == (said, "12 schedules there are within noise of each other: call it a tie.")
-    assert headline(told(low, high, ties=1)).sentences == (said,)
+    assert headline(told(0.001, 0.007, ties=1)).sentences == (said,)
+
+
+def test_of_a_best_run_that_was_lucky_the_fit_leads() -> None:
+    found = headline(told(0.001, 0.003, ties=12))
+    assert found.use.startswith("Use lr 0.002")
+    assert (
+        found.rest == ": fitted to all 40 runs of about 9,000 steps; the best lr lies between 0.001 and 0.003 (90 %)."
+    )
+    best, tie = found.sentences
+    assert best.startswith("The best of ")
+    assert ", with lr 0.00483, warmup 31 %, linear, reached loss " in best
+    assert best.endswith(" steps: by luck, as its neighbours did not.")
+    assert tie == "12 schedules there are within noise of each other: call it a tie."
 
 
 def test_all_schedules_within_noise_are_counted_in_the_table_too() -> None:
