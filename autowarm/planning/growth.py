@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from autowarm.analysis.best import best_first, has_value
 from autowarm.planning.climb import EXPONENT, FIRST, MOST, SIDE, best_of, different, with_warmup_times
 from autowarm.planning.decay_priors import PREFERENCE, with_decay, with_peak
+from autowarm.planning.spread import usual_warmup
 from autowarm.planning.trunks import held_by
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
@@ -190,8 +191,9 @@ def carry_on(
 
     What is carried keeps its peak and its warmup in steps, as only such a run goes on. Below the target: the two best
     of the level below; the best so far with half and with twice its peak, and with a warmup that is the share that it
-    was below; the next best two. At the target: the best, which costs the least; the best with the other decays that
-    are searched, each with its own peak, moved to the longer run; the next best ones.
+    was below; the next best two. At the target first what begins at its start: a short run has no room for a warmup as
+    long as the whole run's may be, and a peak that a short warmup bears, a long one bears, too. So the best, the best
+    with half its peak, and with the other decays that are searched, each with the usual warmup; then what goes on.
 
     Args:
         below: search trials of the level below.
@@ -203,29 +205,45 @@ def carry_on(
     """
     found = [r.schedule for r in different(below)[:MOST] if r.schedule is not None]
     up = [in_as_many_steps(schedule, from_steps=from_steps, to_steps=to_steps) for schedule in found]
-    best = up[0] if up else None
+    origin = f"carried from {from_steps} steps"
     if last:
-        up = [_at_last(schedule, space) for schedule in up]
-    carry = [(f"carried from {from_steps} steps", schedule) for schedule in up]
-    first = 1 if last else FIRST
-    yield from carry[:first]
-    if last and best is not None:
-        # what is best in a short run is too high in a long one, if anything
-        yield "half the best peak", with_peak(up[0], best.initial_lr / SIDE, space)
-        moved = with_peak(best, best.initial_lr * (to_steps / from_steps) ** -EXPONENT, space)
-        for other in sorted(set(space.decays) - {best.decay}, key=PREFERENCE.index):
-            yield f"with {other}", with_decay(moved, other, space)
-    elif (best_here := best_of(here)) is not None:
+        yield from _at_target(up[:1], (to_steps / from_steps) ** -EXPONENT, space)
+        for schedule in up:
+            yield origin, _with_last_cooldown(schedule, space)
+        return
+    carry = [(origin, schedule) for schedule in up]
+    yield from carry[:FIRST]
+    best_here = best_of(here)
+    if best_here is not None:
         # that of a longer run is lower
         for name, factor in (("half the best peak", 1 / SIDE), ("twice the best peak", SIDE)):
             yield name, with_peak(best_here, best_here.initial_lr * factor, space)
         longer = with_warmup_times(best_here, to_steps / from_steps)
         if longer is not None:
             yield "the best warmup as a share", longer
-    yield from carry[first:]
+    yield from carry[FIRST:]
 
 
-def _at_last(schedule: Schedule, space: SearchSpace) -> Schedule:
+def _at_target(best: Iterable[Schedule], shift: float, space: SearchSpace) -> Iterator[tuple[str, Schedule]]:
+    """Yield what the best of the level below becomes with the usual warmup; a longer one stays.
+
+    Args:
+        best: it, or nothing.
+        shift: factor by which a peak moves to the longer run.
+        space: that is searched.
+    """
+    for schedule in best:
+        warmup = max(usual_warmup(space), schedule.warmup_ratio or 0.0)
+        longer = _with_last_cooldown(replace(schedule, warmup_ratio=warmup), space)
+        yield "the best with a longer warmup", longer
+        # what is best in a short run is too high in a long one, if anything
+        yield "half the best peak", with_peak(longer, schedule.initial_lr / SIDE, space)
+        moved = with_peak(replace(schedule, warmup_ratio=warmup), schedule.initial_lr * shift, space)
+        for other in sorted(set(space.decays) - {schedule.decay}, key=PREFERENCE.index):
+            yield f"with {other}", with_decay(moved, other, space)
+
+
+def _with_last_cooldown(schedule: Schedule, space: SearchSpace) -> Schedule:
     """Return a schedule with the cooldown of the target: it begins after what was shared all the same."""
     if schedule.decay != "wsd":
         return schedule

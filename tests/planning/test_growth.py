@@ -187,18 +187,21 @@ def test_below_the_target_peak_and_warmup_in_steps_stay_and_then_come_the_sides(
     ] * 3
 
 
-def test_at_the_target_the_best_comes_with_all_decays_before_the_next_best(make_record: MakeRecord) -> None:
+def test_at_the_target_what_has_a_longer_warmup_comes_before_what_goes_on(make_record: MakeRecord) -> None:
     below = level(make_record, (0.25, 0.5, 0.3), (0.5, 0.5, 0.4))
-    found = list(carry_on(below, [], from_steps=100, to_steps=800, space=HELD, last=True))
-    assert [(name, s.decay, s.warmup_steps_of(800)) for name, s in found] == [
-        ("carried from 100 steps", "wsd", 50),
-        ("half the best peak", "wsd", 50),
-        ("with linear", "linear", 50),
-        ("with cosine", "cosine", 50),
-        ("carried from 100 steps", "wsd", 50),
+    space = replace(HELD, decay_ratio=None)
+    found = list(carry_on(below, [], from_steps=100, to_steps=800, space=space, last=True))
+    assert [(name, s.decay, s.warmup_steps_of(800), s.decay_ratio) for name, s in found] == [
+        ("the best with a longer warmup", "wsd", 120, 0.6),
+        ("half the best peak", "wsd", 120, 0.6),
+        ("with linear", "linear", 120, None),
+        ("with cosine", "cosine", 120, None),
+        *[("carried from 100 steps", "wsd", 50, 0.6)] * 2,
     ]
-    cosine = 0.25 * 8**-EXPONENT / relative_peak(found[0][1])
-    assert [s.initial_lr for _, s in found] == pytest.approx([0.25, 0.125, 1.03 * cosine, cosine, 0.5])
+    short = below[0].schedule
+    assert short is not None
+    cosine = 0.25 * 8**-EXPONENT / relative_peak(short)
+    assert [s.initial_lr for _, s in found] == pytest.approx([0.25, 0.125, 1.03 * cosine, cosine, 0.25, 0.5])
 
 
 def test_of_nothing_that_ended_well_nothing_is_carried(make_record: MakeRecord) -> None:
