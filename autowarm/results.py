@@ -25,6 +25,7 @@ from autowarm.run_tables import RunTable, parse_columns, read_runs
 from autowarm.schedule import Schedule
 from autowarm.settings import DATABASE, STUDY_FILE
 from autowarm.space import SearchSpace
+from autowarm.words import counted
 from autowarm.yaml_files import read_yaml
 
 # SQLite's write-ahead log is where a killed run has left its last records.
@@ -41,7 +42,7 @@ def results_of(out: Path) -> list[TrialRecord]:
         RecordError: there are no results, or they cannot be read.
         StudyError: the database cannot be read.
     """
-    return _from_database(out)[0] if _database_is_newer(out) else read_results(out)
+    return _from_database(out)[0] if _database_is_newer(out) else _each_once(read_results(out))
 
 
 def refresh(out: Path, *, notice: Callable[[str], None] = lambda _: None) -> str:
@@ -62,7 +63,10 @@ def refresh(out: Path, *, notice: Callable[[str], None] = lambda _: None) -> str
             return _from_database(out)[1]
         try:
             with uncollected():
-                records = read_results(out)
+                read = read_results(out)
+                records = _each_once(read)
+                if more := len(read) - len(records):
+                    notice(f"{RECORDS} holds {counted(more, 'record')} of trials that it has already: left out")
                 # a curve that cannot be read may be found out only when it is drawn
                 return write_report(records, out, name=_name(records, out), bounds=_bounds(out))
         except RecordError as e:
@@ -73,6 +77,11 @@ def refresh(out: Path, *, notice: Callable[[str], None] = lambda _: None) -> str
             return text
     except OSError as e:
         raise StudyError(f"the report cannot be written to {out}: {e.strerror or e}") from None
+
+
+def _each_once(records: list[TrialRecord]) -> list[TrialRecord]:
+    """Return records without those of a trial that has one already: somebody has put files together."""
+    return list({(r.study, r.role, r.target, r.total_steps, r.trial): r for r in reversed(records)}.values())[::-1]
 
 
 def report_on_table(path: Path, out: Path, *, columns: str | None, mode: str | None, failed_at: float | None) -> str:

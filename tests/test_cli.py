@@ -203,6 +203,16 @@ def test_report_prints_the_report_and_writes_it_anew(folder: Path, run: Run) -> 
     assert (folder / "report.md").read_text(encoding="utf-8").rstrip("\n") == out.rstrip("\n")
 
 
+def test_report_counts_a_trial_once_however_often_its_record_is_there(folder: Path, run: Run) -> None:
+    once = run("report", folder)[1]
+    records = (folder / "trials.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (folder / "trials.jsonl").write_text("".join([*records, records[1], records[2]]), encoding="utf-8")
+    status, out, err = run("report", folder)
+    assert (status, out) == (0, once)
+    _says(err, "trials.jsonl holds 2 records of trials that it has already: left out")
+    assert run("export", folder, "--total_steps", 50)[0] == 0
+
+
 def test_export_prints_a_file_that_is_a_schedule(folder: Path, run: Run, tmp_path: Path) -> None:
     status, out, _ = run("export", folder)
     assert status == 0
@@ -533,9 +543,7 @@ def test_plan_says_what_goes_on_from_shorter_runs(tmp_path: Path, run: Run) -> N
         file = _file(tmp_path, f"{said}{decays}}}\ntrunks: {trunks}")
         status, out, _ = run("plan", file, "--n_jobs", 1)
         assert status == 0
-        told = (
-            "what is carried up goes on where a shorter run let go of its peak, and trains 60 of 100, 320 of 400 steps"
-        )
+        told = "a run that goes on where a shorter one let go of its peak trains 60 of 100, 320 of 400 steps"
         assert (told in out) == grows
         assert ("tried first: peaks spread over the range, under wsd, where the job can branch" in out) == grows
 

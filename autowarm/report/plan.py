@@ -155,10 +155,7 @@ def _ladder(plan: HorizonPlan, ladder: Ladder, settings: StudySettings) -> list[
         lines.append(_rung_line(trials, level.trials * price, plan))
     carried = [f"{at.total_steps - at.shared:,} of {at.total_steps:,}" for at in ladder.levels if at.shared]
     if carried:
-        lines.append(
-            "    what is carried up goes on where a shorter run let go of its peak, and trains "
-            f"{', '.join(carried)} steps"
-        )
+        lines.append(f"    a run that goes on where a shorter one let go of its peak trains {', '.join(carried)} steps")
     if ladder.checks:
         price = ladder.price if not ladder.in_seconds else plan.price.run_cost
         checks = f"{counted(ladder.checks, 'check')} on fresh seeds"
