@@ -160,6 +160,7 @@ def report(runs: Iterable[Run], known: Mapping[tuple[str, figures.Key, int], flo
             ],
             [_row(pair, budget, regrets, trials) for pair in PAIRS for budget in BUDGETS],
         ),
+        _verdict(regrets),
         _NOTES,
         "## Job by job",
         "Regret in percent, seed by seed, without and with.",
@@ -174,8 +175,8 @@ def report(runs: Iterable[Run], known: Mapping[tuple[str, figures.Key, int], flo
 _METHOD = """\
 The jobs, the budgets (in full-run equivalents), the seeds and the way of judging are those of [the
 race](../tuner_race/race.md). Without: each run begins at its start. With: the short runs have peaks and warmups on a
-grid and a wsd, and a longer run with the same peak and as many steps of warmup goes on from the shorter one; other
-decays are tried at the full length alone, at the peaks that the theory's ratios give."""
+grid and a wsd, and a longer run with the same peak and as many steps of warmup goes on from the shorter one; at the
+full length the best comes with a longer warmup first, and other decays at the peaks that the theory's ratios give."""
 _NOTES = """\
 Regret is the median, in percent above the best that the race knows. *Difference*: the median of with minus without,
 over jobs and seeds, in points, and its 95 % interval (by order statistics); less than 0 is better with. *Trials*: how
@@ -204,6 +205,18 @@ def difference(pairs: Iterable[tuple[float, float]]) -> tuple[float, float, floa
     off = np.array([second - first for first, second in pairs])
     interval = stats.quantile_test(off, q=0, p=0.5).confidence_interval(0.95)
     return float(np.median(off)), float(interval.low), float(interval.high)
+
+
+def _verdict(regrets: Mapping[tuple[str, str, int, float], float]) -> str:
+    """Say which differences are beyond chance."""
+    told = []
+    for pair in PAIRS:
+        for budget in BUDGETS:
+            pairs = list(_pairs(pair, budget, regrets).values())
+            _, low, high = difference(pairs) if pairs else (0.0, -math.inf, math.inf)
+            if not low <= 0 <= high:
+                told.append(f"{'better' if high < 0 else 'worse'} with {pair.words} at {budget:g}")
+    return f"**{'; '.join(told).capitalize() if told else 'No difference is shown: each interval holds 0'}.**"
 
 
 def _row(
