@@ -362,7 +362,8 @@ def _ladder(settings: StudySettings, plan: HorizonPlan, executor: Executor, disp
     """Split the budget of a horizon over runs as short as the job can be: one with a warmup of its own may be not."""
     assert settings.budget is not None  # noqa: S101 - asked for one that has
     shortest = MIN_STEPS
-    shared = settings.trunks and plan.info.processes == 1
+    # the nodes of a cluster may have no folder in common
+    shared = settings.trunks and plan.info.processes == 1 and settings.executor == "local"
     decay = grown_decay(settings.space, explore=settings.trunks == "explore") if shared else None
     while True:
         ladder = plan_ladder(
