@@ -60,11 +60,13 @@ def test_a_budget_is_spent_up_a_ladder_and_not_exceeded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "decays",
-    [SPACE["decay"], pytest.param("wsd", marks=pytest.mark.slow, id="trials go on from shorter ones")],
+    ("decays", "budget"),
+    [(SPACE["decay"], 3), pytest.param("wsd", 6, marks=pytest.mark.slow, id="trials go on from shorter ones")],
 )
-def test_a_budgeted_study_repeats_exactly_also_when_it_goes_on_in_parts(tmp_path: Path, decays: Any) -> None:
-    given: dict[str, Any] = {"budget": 3, "space": {**SPACE, "decay": decays}}
+def test_a_budgeted_study_repeats_exactly_also_when_it_goes_on_in_parts(
+    tmp_path: Path, decays: Any, budget: int
+) -> None:
+    given: dict[str, Any] = {"budget": budget, "space": {**SPACE, "decay": decays}}
     whole = tune(tmp_path / "whole", **given)
     assert any(r.shared_steps for r in whole.records) == (decays == "wsd")
     again = tune(tmp_path / "whole", **given)
