@@ -104,6 +104,12 @@ def test_a_longer_training_of_any_job_with_map_style_data_does(name: str, tmp_pa
     check(kept.plainly_validated(kept.EXACT[name]), tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plain", "generator", "persistent", "that draw"])
+def test_a_longer_training_with_data_workers_does(name: str, tmp_path: Path) -> None:
+    check(kept.plainly_validated(kept.WORKERS[name]), tmp_path)
+
+
 def test_steps_and_validations_are_paid_for_once(tmp_path: Path) -> None:
     first = run_trial(spec_of(plain, [], tmp_path, 0))
     second = run_trial(spec_of(plain, [], tmp_path, 1))
