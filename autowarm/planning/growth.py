@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from autowarm.analysis.best import best_first, has_value
-from autowarm.planning.climb import EXPONENT, FIRST, MOST, SIDE, best_of, different, with_warmup_times
+from autowarm.planning.climb import FIRST, MOST, SIDE, best_of, carried, different, with_warmup_times
 from autowarm.planning.decay_priors import PREFERENCE, with_decay, with_peak
-from autowarm.planning.spread import usual_warmup
+from autowarm.planning.spread import nearest, usual_warmup
 from autowarm.planning.trunks import held_by
 from autowarm.record import TrialRecord
 from autowarm.schedule import Schedule
@@ -65,10 +65,7 @@ def held_share(space: SearchSpace, decay: str) -> float:
 
 def _cooldown(space: SearchSpace, wanted: float) -> float:
     """Return the cooldown nearest to a wanted one, among those that are searched."""
-    dimension = space.dimensions("wsd")["wsd.decay_ratio"]
-    if isinstance(dimension, Range):
-        return float(dimension.clip(wanted))
-    return float(min(ends(dimension), key=lambda known: abs(known - wanted)))
+    return nearest(space.dimensions("wsd")["wsd.decay_ratio"], wanted)
 
 
 @dataclass(frozen=True)
@@ -207,7 +204,8 @@ def carry_on(
     up = [in_as_many_steps(schedule, from_steps=from_steps, to_steps=to_steps) for schedule in found]
     origin = f"carried from {from_steps} steps"
     if last:
-        yield from _at_target(up[:1], (to_steps / from_steps) ** -EXPONENT, space)
+        if up:
+            yield from _at_target(up[0], from_steps=from_steps, to_steps=to_steps, space=space)
         for schedule in up:
             yield origin, _with_last_cooldown(schedule, space)
         return
@@ -224,23 +222,16 @@ def carry_on(
     yield from carry[FIRST:]
 
 
-def _at_target(best: Iterable[Schedule], shift: float, space: SearchSpace) -> Iterator[tuple[str, Schedule]]:
-    """Yield what the best of the level below becomes with the usual warmup; a longer one stays.
-
-    Args:
-        best: it, or nothing.
-        shift: factor by which a peak moves to the longer run.
-        space: that is searched.
-    """
-    for schedule in best:
-        warmup = max(usual_warmup(space), schedule.warmup_ratio or 0.0)
-        longer = _with_last_cooldown(replace(schedule, warmup_ratio=warmup), space)
-        yield "the best with a longer warmup", longer
-        # what is best in a short run is too high in a long one, if anything
-        yield "half the best peak", with_peak(longer, schedule.initial_lr / SIDE, space)
-        moved = with_peak(replace(schedule, warmup_ratio=warmup), schedule.initial_lr * shift, space)
-        for other in sorted(set(space.decays) - {schedule.decay}, key=PREFERENCE.index):
-            yield f"with {other}", with_decay(moved, other, space)
+def _at_target(best: Schedule, *, from_steps: int, to_steps: int, space: SearchSpace) -> Iterator[tuple[str, Schedule]]:
+    """Yield what the best of the level below becomes with the usual warmup; a longer one stays."""
+    best = replace(best, warmup_ratio=max(usual_warmup(space), best.warmup_ratio or 0.0))
+    longer = _with_last_cooldown(best, space)
+    yield "the best with a longer warmup", longer
+    # what is best in a short run is too high in a long one, if anything
+    yield "half the best peak", with_peak(longer, longer.initial_lr / SIDE, space)
+    moved = carried(best, from_steps=from_steps, to_steps=to_steps, space=space)
+    for other in sorted(set(space.decays) - {best.decay}, key=PREFERENCE.index):
+        yield f"with {other}", with_decay(moved, other, space)
 
 
 def _with_last_cooldown(schedule: Schedule, space: SearchSpace) -> Schedule:

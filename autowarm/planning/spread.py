@@ -35,10 +35,14 @@ def spread(space: SearchSpace, *, decay: str) -> Iterator[Schedule]:
 
 def usual_warmup(space: SearchSpace) -> float:
     """Return a warmup of 15 %, or the nearest that is searched: long enough for most peaks, and not long."""
-    dimension = space.warmup_ratio
+    return nearest(space.warmup_ratio, _WARMUP)
+
+
+def nearest(dimension: Dimension, wanted: float) -> float:
+    """Return the value of a dimension of numbers that is nearest to one, or the one itself."""
     if isinstance(dimension, Range):
-        return float(dimension.clip(_WARMUP))
-    return float(min(ends(dimension), key=lambda known: abs(known - _WARMUP)))
+        return float(dimension.clip(wanted))
+    return float(min(ends(dimension), key=lambda known: abs(known - wanted)))
 
 
 def value_at(dimension: Dimension, place: float) -> Any:
