@@ -69,7 +69,6 @@ class LevelSearch:
         plan: of the horizon that the ladder leads to.
         lane: of this level: its study, and the records of its trials.
         allowance: what is paid for.
-        space: the schedules to search; of a level with an `exploration`, its space.
         bad: what diverged on the levels below.
         sampler: what proposes when the first ideas are spent.
         exploration: what a level below the target searches, where trials go on from shorter ones.
@@ -78,7 +77,6 @@ class LevelSearch:
     plan: HorizonPlan
     lane: Lane
     allowance: Allowance
-    space: SearchSpace
     bad: Sequence[Diverged]
     sampler: Sampler
     exploration: Exploration | None = None
@@ -87,19 +85,20 @@ class LevelSearch:
         """Return the next trial, or None where everything there is has been tried, or nothing else is paid for."""
         study = self.lane.study
         if study.waiting:
-            return study.ask() if self.allowance.affords(0) else None
-        tried, steps = self.lane.tried, self.lane.info.total_steps
-        first = [found for found in self._first() if self.allowance.affords(self.lane.shared_by(found[1]))]
+            return study.ask() if not self.lane.grows or self.allowance.affords(0) else None
+        tried, steps, first = self.lane.tried, self.lane.info.total_steps, self._first()
         while (found := first_new(first, tried, total_steps=steps)) is not None:
             name, schedule = found
-            proposal = study.ask_for(schedule, name)
+            proposal = study.ask_for(schedule, name) if self._affords(schedule) else None
             if proposal is not None:
                 return proposal
             tried = [*tried, schedule]
         sampled = self._sampled()
-        if sampled is None or not self.allowance.affords(self.lane.shared_by(sampled)):
-            return None
-        return study.ask_for(sampled, "sampler")
+        return study.ask_for(sampled, "sampler") if sampled is not None and self._affords(sampled) else None
+
+    def _affords(self, schedule: Schedule) -> bool:
+        """Tell whether a trial is paid for: where none goes on, all cost what there was room for."""
+        return not self.lane.grows or self.allowance.affords(self.lane.shared_by(schedule))
 
     @property
     def _last(self) -> bool:
@@ -114,7 +113,7 @@ class LevelSearch:
 
     def _first(self) -> Iterator[tuple[str, Schedule]]:
         """Yield what is tried before the sampler has its say, as far as it is known yet."""
-        whole, steps, space = self.plan.info.total_steps, self.lane.info.total_steps, self.space
+        whole, steps, space = self.plan.info.total_steps, self.lane.info.total_steps, self.lane.study.space
         if any(has_value(r) for r in self.lane.below):
             up = carry_on if self.lane.grows else climb
             for name, schedule in up(
@@ -138,7 +137,7 @@ class LevelSearch:
     def _sampled(self) -> Schedule | None:
         """Return a schedule that the sampler proposes near the best: below the target, with one decay alone."""
         here, steps, settings = self.lane.searched, self.lane.info.total_steps, self.lane.settings
-        space = self.space
+        space = self.lane.study.space
         if not self._last:
             space = space.only(reference_decay(space.decays))
         if not self.lane.below and self.exploration is None:
@@ -152,7 +151,7 @@ class LevelSearch:
         for attempt in range(_ATTEMPTS if self.exploration is None else _ATTEMPTS_ON_GRID):
             number = len(tried) * _ATTEMPTS + attempt
             params = proposed(space, known if enough else [], self.sampler, seed=settings.seed, trial=number)
-            schedule = self._placed(self.space.schedule(params))
+            schedule = self._placed(self.lane.study.space.schedule(params))
             last = schedule if bound_to_diverge(schedule, steps, bad) is None else None
             if last is not None and first_new([("sampler", last)], tried, total_steps=steps) is not None:
                 return last

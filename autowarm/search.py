@@ -294,7 +294,6 @@ class Search:
                 plan=plan,
                 lane=lane,
                 allowance=Allowance(ladder, level, lane, ladder.spent(earlier)),
-                space=study.space,
                 bad=diverged(earlier),
                 sampler=sampler_name(study.space, trials=level.trials, pruned=level.pruning != "off"),
                 exploration=search,
