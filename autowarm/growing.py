@@ -69,14 +69,21 @@ class LongerWatcher(BranchWatcher):
         self.recall(state)
 
 
-def beginner_of(state: dict[str, Any], watcher: LongerWatcher) -> Beginner:
-    """Return what lets a training begin where a state was left, and take that out of `state`: it is as large as it."""
+def longer(spec: TrainingSpec, link: Link, state: dict[str, Any]) -> tuple[LongerWatcher, Beginner]:
+    """Return what watches a training that begins where a state was left, and what lets it begin there.
+
+    Args:
+        spec: of the training.
+        link: to its owner.
+        state: that `read_state` has found; what is as large as the training itself is taken out of it.
+    """
+    watcher = LongerWatcher(spec, link, state)
 
     def begun(_: Trainer) -> None:
         watcher.exact = watcher.exact and beginner.start.exact
 
     beginner = Beginner(state.pop("fit"), state["seen"], watcher, begun)
-    return beginner
+    return watcher, beginner
 
 
 class Grower(Callback):

@@ -22,7 +22,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from autowarm.adapters.steering import Steering
 from autowarm.checkpoint import remove_checkpoint
 from autowarm.errors import AutowarmError, CheckpointError, JobError
-from autowarm.growing import Grower, LongerWatcher, beginner_of, not_used, read_state
+from autowarm.growing import Grower, LongerWatcher, longer, not_used, read_state
 from autowarm.job import Training, build, package_of, trainer_keywords
 from autowarm.keeping import OF_SEVERAL_PROCESSES, Keeper, anew, read_kept
 from autowarm.memory import is_out_of_memory, out_of_memory_reason
@@ -115,8 +115,7 @@ def _run(
         kept: of its checkpoint.
         state: of a shorter training; `shared_steps` is None where it could not go on from there.
     """
-    watcher = Watcher(spec, link) if state is None else LongerWatcher(spec, link, state)
-    begins = beginner_of(state, watcher) if state is not None and isinstance(watcher, LongerWatcher) else None
+    watcher, begins = (Watcher(spec, link), None) if state is None else longer(spec, link, state)
     keeper = Keeper(spec, watcher, kept=kept, started=started) if spec.checkpoint is not None else None
     leaves = spec.trunk is not None and spec.trunk.leave is not None
     grower = Grower(spec, watcher, resumed=kept is not None) if leaves else None
