@@ -16,7 +16,7 @@ import math
 import multiprocessing
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ from scipy import stats
 
 from autowarm.settings import Trunks
 from autowarm.space import SearchSpace
-from studies.tuner_race import figures, race, store
+from studies.tuner_race import figures, race
 from studies.tuner_race.contestants.run import Run
-from studies.tuner_race.entries import ENTRIES, EVALUATION_SEEDS, SPACE, Entry
+from studies.tuner_race.entries import ENTRIES, EVALUATION_SEEDS, SPACE
+from studies.tuner_race.report import table
+from studies.tuner_race.standings import standings
 
 HERE = Path(__file__).parent
 RUNS, RETRAINED, REPORT = HERE / "ladder.jsonl", HERE / "ladder_retrained.jsonl", HERE / "ladder.md"
@@ -82,13 +84,6 @@ def worth() -> dict[tuple[str, figures.Key, int], float]:
     return race.worth_in(race.EVALUATIONS) | race.worth_in(RETRAINED)
 
 
-def best_known(entry: Entry) -> figures.Best:
-    """Return the best that the race knows of a job."""
-    runs = race.grouped(race.runs_in(race.RUNS))
-    keys = {k for (_, job, _), found in runs.items() if job == entry.name for k in figures.named_keys(found, entry)}
-    return figures.best_known(race.worth_in(race.EVALUATIONS), entry, [*keys, *figures.untuned(entry).values()])
-
-
 def main() -> None:
     """Run what is not done yet, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -113,17 +108,12 @@ def _run(pool: ProcessPoolExecutor, seeds: int) -> None:
         for pair in PAIRS
         for name in (pair.alone, pair.grown)
     ]
-    _do(pool, RUNS, search, [key for key in wanted if key not in done])
+    racing = race.Race(list(ENTRIES.values()), pool)
+    racing.do(race.Task(" ".join(map(str, key)), search, key, RUNS) for key in wanted if key not in done)
     known = worth()
     again = {(run.job, named(run), seed) for run in race.runs_in(RUNS) for seed in EVALUATION_SEEDS}
-    _do(pool, RETRAINED, race.evaluate, sorted(key for key in again if key not in known))
-
-
-def _do(pool: ProcessPoolExecutor, path: Path, call: Any, wanted: Sequence[tuple[Any, ...]]) -> None:
-    futures = {pool.submit(call, *key): key for key in wanted}
-    for i, future in enumerate(as_completed(futures), start=1):
-        store.append(path, future.result())
-        print(f"{i}/{len(futures)} {' '.join(map(str, futures[future]))}", flush=True)
+    left = sorted(key for key in again if key not in known)
+    racing.do(race.Task(" ".join(map(str, key)), race.evaluate, key, RETRAINED) for key in left)
 
 
 def report(runs: Iterable[Run], known: Mapping[tuple[str, figures.Key, int], float]) -> str:
@@ -135,7 +125,7 @@ def report(runs: Iterable[Run], known: Mapping[tuple[str, figures.Key, int], flo
     """
     regrets: dict[tuple[str, str, int, float], float] = {}
     trials: dict[tuple[str, float], list[int]] = {}
-    best = {job: best_known(entry) for job, entry in ENTRIES.items()}
+    best = standings(race.grouped(race.runs_in(race.RUNS)), race.worth_in(race.EVALUATIONS), {}).best
     for run in runs:
         key, entry = named(run), ENTRIES[run.job]
         if all((run.job, key, seed) in known for seed in EVALUATION_SEEDS):
@@ -147,7 +137,7 @@ def report(runs: Iterable[Run], known: Mapping[tuple[str, figures.Key, int], flo
         "# A budget whose longer runs go on from shorter ones",
         "```bash\npython -m studies.trunk.ladder    # with the python of `make .venv-race/ready`\n```",
         _METHOD,
-        _table(
+        table(
             [
                 "decays searched",
                 "budget",
@@ -164,7 +154,7 @@ def report(runs: Iterable[Run], known: Mapping[tuple[str, figures.Key, int], flo
         _NOTES,
         "## Job by job",
         "Regret in percent, seed by seed, without and with.",
-        _table(
+        table(
             ["decays searched", "budget", *ENTRIES],
             [_by_job(pair, budget, regrets) for pair in PAIRS for budget in BUDGETS],
         ),
@@ -249,11 +239,6 @@ def _by_job(pair: Pair, budget: float, regrets: Mapping[tuple[str, str, int, flo
         columns = [" ".join(f"{value:.1f}" for value in column) for column in zip(*here, strict=True)]
         cells.append("; ".join(columns))
     return [pair.words, f"{budget:g}", *cells]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -188,7 +188,7 @@ def _regrets(found: Standings, job: str | None) -> str:
         values = [x for (name, where), x in found.untuned.items() if name == contestant and job in (None, where)]
         if values:
             rows.append([NAMES[contestant], f"{over(values):.1f}", *[""] * len(CHECKPOINTS)])
-    return _table(["contestant", "0", *map(str, CHECKPOINTS)], rows)
+    return table(["contestant", "0", *map(str, CHECKPOINTS)], rows)
 
 
 def _at(result: Result, checkpoint: float) -> float | None:
@@ -205,7 +205,7 @@ def _near_best(found: Standings) -> str:
         if any(r.before for r in found.of(contestant)):
             name = f"{NAMES[contestant]}, before confirmation"
             rows.append([name, *_pairs(found, contestant, jobs, lambda r: (r.first_before, r.for_good_before))])
-    return _table(["contestant", "all jobs", *jobs], rows)
+    return table(["contestant", "all jobs", *jobs], rows)
 
 
 def _pairs(
@@ -255,7 +255,7 @@ def _else(found: Standings) -> str:
         f"near-best after {BUDGET}",
         "overhead a trial",
     ]
-    return f"{_table(head, rows)}\n\n{_flowing(_NOTES)}"
+    return f"{table(head, rows)}\n\n{_flowing(_NOTES)}"
 
 
 def _job(found: Standings, entry: Entry) -> list[str]:
@@ -278,6 +278,7 @@ def _beside(extra: Standings) -> list[str]:
     return parts
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown; what its cells hold is Markdown, too."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
