@@ -71,7 +71,29 @@ class Block(nn.Module):
         return F.dropout(x, self.dropout, self.training)
 
 
-class CharGPT(LightningModule):
+class CharModel(LightningModule):
+    """Learns which character comes next; logs `train_loss` and `val_loss` in nats.
+
+    `forward` takes numbers of characters, shape (batch, time), and returns logits, shape (batch, time, VOCAB_SIZE).
+    """
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy of a batch in nats, a scalar."""
+        characters, following = batch
+        return F.cross_entropy(self(characters).flatten(0, 1), following.flatten())
+
+    def training_step(self, batch: Batch) -> Tensor:
+        """Return and log the training loss."""
+        loss = self.loss(batch)
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch: Batch) -> None:
+        """Log the validation loss."""
+        self.log("val_loss", self.loss(batch), batch_size=len(batch[0]))
+
+
+class CharGPT(CharModel):
     """A character-level GPT, trained with AdamW at a constant learning rate.
 
     Logs `train_loss` and `val_loss`: mean cross-entropy of the next character, in nats.
@@ -138,21 +160,6 @@ class CharGPT(LightningModule):
         x = self.dropout(self.characters(characters) + self.positions(time))
         logits: Tensor = self.head(self.norm(self.blocks(x)))
         return logits
-
-    def loss(self, batch: Batch) -> Tensor:
-        """Return the mean cross-entropy of a batch in nats, a scalar."""
-        characters, following = batch
-        return F.cross_entropy(self(characters).flatten(0, 1), following.flatten())
-
-    def training_step(self, batch: Batch) -> Tensor:
-        """Return and log the training loss."""
-        loss = self.loss(batch)
-        self.log("train_loss", loss)
-        return loss
-
-    def validation_step(self, batch: Batch) -> None:
-        """Log the validation loss."""
-        self.log("val_loss", self.loss(batch), batch_size=len(batch[0]))
 
     def configure_optimizers(self) -> torch.optim.AdamW:
         """Return AdamW at a constant learning rate."""

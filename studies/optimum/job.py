@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - the name that everybody kno
 from torch.utils.data import DataLoader, TensorDataset
 
 from autowarm import Training
-from autowarm.demo.char_gpt import VOCAB_SIZE, Batch, ShakespeareData
+from autowarm.demo.char_gpt import VOCAB_SIZE, CharModel, ShakespeareData
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 # of the files: four numbers before the pixels, two before the labels, each of four bytes
@@ -71,7 +71,7 @@ class FashionConv(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=0.9)
 
 
-class CharLSTM(LightningModule):
+class CharLSTM(CharModel):
     """An LSTM that learns to write Shakespeare letter by letter; logs `train_loss` and `val_loss` in nats.
 
     Args:
@@ -92,21 +92,6 @@ class CharLSTM(LightningModule):
         states, _ = self.lstm(self.characters(characters))
         logits: Tensor = self.head(states)
         return logits
-
-    def loss(self, batch: Batch) -> Tensor:
-        """Return the mean cross-entropy of a batch in nats, a scalar."""
-        characters, following = batch
-        return F.cross_entropy(self(characters).flatten(0, 1), following.flatten())
-
-    def training_step(self, batch: Batch) -> Tensor:
-        """Return and log the training loss."""
-        loss = self.loss(batch)
-        self.log("train_loss", loss)
-        return loss
-
-    def validation_step(self, batch: Batch) -> None:
-        """Log the validation loss."""
-        self.log("val_loss", self.loss(batch), batch_size=len(batch[0]))
 
     def configure_optimizers(self) -> torch.optim.Adam:
         """Return Adam at a constant learning rate."""
