@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import sample_jobs as jobs
@@ -18,6 +18,9 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomS
 from torchmetrics import MeanMetric
 
 from autowarm import Training
+
+# Builds a job that adds to a list what it ends with.
+Factory: TypeAlias = Callable[[list[Any]], Training]
 
 
 class Drawn(Dataset[list[Tensor]]):
@@ -116,7 +119,7 @@ def _generator(ends: list[Any]) -> Training:
     return _job(_loader(generator=torch.Generator().manual_seed(3)), Network(ends))
 
 
-def plainly_validated(factory: Callable[[list[Any]], Training]) -> Callable[[list[Any]], Training]:
+def plainly_validated(factory: Factory) -> Factory:
     """Give a job validation data in a fixed order."""
 
     def build(ends: list[Any]) -> Training:
@@ -127,7 +130,7 @@ def plainly_validated(factory: Callable[[list[Any]], Training]) -> Callable[[lis
 
 
 # What goes on exactly without data workers.
-EXACT: dict[str, Callable[[list[Any]], Training]] = {
+EXACT: dict[str, Factory] = {
     "AdamW": lambda ends: _job(_loader(), Network(ends)),
     "momentum": lambda ends: _job(_loader(), Network(ends, momentum=True)),
     "accumulation": lambda ends: _job(_loader(), Network(ends), accumulate_grad_batches=3),
@@ -148,7 +151,7 @@ EXACT: dict[str, Callable[[list[Any]], Training]] = {
 }
 
 # With two data workers.
-WORKERS: dict[str, Callable[[list[Any]], Training]] = {
+WORKERS: dict[str, Factory] = {
     "plain": lambda ends: _job(_loader(num_workers=2), Network(ends)),
     "generator": lambda ends: _job(_loader(num_workers=2, generator=torch.Generator().manual_seed(3)), Network(ends)),
     "persistent": lambda ends: _job(_loader(num_workers=2, persistent_workers=True), Network(ends)),

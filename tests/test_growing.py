@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 import sample_jobs as jobs
 import sample_kept as kept
 import torch
+from kept_marks import MARKS
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -21,15 +21,7 @@ from autowarm.pruning import rungs_of
 from autowarm.specs import GrowingTrunk, JobSpec, Link, TrainingSpec, TrialResult
 from autowarm.trial import run_trial
 
-Factory = Callable[[list[Any]], Training]
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    # of a machine with one core
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
-    # of the loader that cannot go on where it was, and of one whose order is drawn: which is what the tests are about
-    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
-    pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling enabled"),
-]
+pytestmark = MARKS
 
 # epochs have 8 steps: the second leaves at the end of one, the others within
 LENGTHS = ((12, 9), (24, 16), (48, 33))
@@ -40,7 +32,7 @@ def held(total: int, step: int) -> Schedule:
     return Schedule(initial_lr=0.02, warmup_steps=3, decay="wsd", decay_ratio=(total - step + 1) / total)
 
 
-def spec_of(factory: Factory, ends: list[Any], folder: Path, number: int, **fields: Any) -> TrainingSpec:
+def spec_of(factory: kept.Factory, ends: list[Any], folder: Path, number: int, **fields: Any) -> TrainingSpec:
     """Return the training of one of `LENGTHS` that goes on from the one before."""
     total, step = LENGTHS[number]
     schedule = held(total, step)
@@ -68,7 +60,7 @@ def plain(ends: list[Any]) -> Training:
     return jobs.build(module=kept.Network(ends))
 
 
-def grown(factory: Factory, folder: Path) -> list[TrialResult]:
+def grown(factory: kept.Factory, folder: Path) -> list[TrialResult]:
     """Train from one length to the next, each compared with the same training from its start."""
     results = []
     for number in range(len(LENGTHS)):
@@ -86,7 +78,7 @@ def grown(factory: Factory, folder: Path) -> list[TrialResult]:
     return results
 
 
-def check(factory: Factory, folder: Path) -> None:
+def check(factory: kept.Factory, folder: Path) -> None:
     results = grown(factory, folder)
     assert [r.shared_steps for r in results] == [0, 9, 16]
     assert {r.trunk for r in results} == {"peak .02"}

@@ -15,6 +15,7 @@ import sample_jobs as jobs
 import sample_kept as kept
 import sample_pl_jobs as pl_jobs
 import torch
+from kept_marks import MARKS
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Subset
 
@@ -28,16 +29,7 @@ from autowarm.specs import JobSpec, Link, TrainingSpec, TrialResult
 from autowarm.trial import run_trial
 
 SCHEDULE = Schedule(initial_lr=0.05, warmup_ratio=0.1, decay="cosine")
-Factory = Callable[[list[Any]], Training]
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    # of the loader that cannot go on where it was: which is what those tests are about
-    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
-    # of a machine with one core
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
-    # the validation loader draws its order on purpose
-    pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling enabled"),
-]
+pytestmark = MARKS
 
 
 class Killed(BaseException):
@@ -65,7 +57,7 @@ class Owner(Link):
         return self.asked == self.stop_at
 
 
-def spec_of(factory: Factory, ends: list[Any], *, total_steps: int = 40, **fields: Any) -> TrainingSpec:
+def spec_of(factory: kept.Factory, ends: list[Any], *, total_steps: int = 40, **fields: Any) -> TrainingSpec:
     given: dict[str, Any] = {"schedule": SCHEDULE, "rungs": rungs_of(total_steps), "monitor": "val_loss", **fields}
     return TrainingSpec(job=JobSpec(factory=lambda: factory(ends)), total_steps=total_steps, **given)
 
@@ -76,7 +68,7 @@ def bare(result: TrialResult) -> TrialResult:
 
 
 def check_interrupted(
-    factory: Factory, checkpoint: Path, steps: tuple[int, ...], *, kill: bool = False, **fields: Any
+    factory: kept.Factory, checkpoint: Path, steps: tuple[int, ...], *, kill: bool = False, **fields: Any
 ) -> None:
     """Train whole, and interrupted once at each of some steps; compare everything."""
     ends: list[torch.Tensor] = []
@@ -274,7 +266,7 @@ def test_a_training_told_to_stop_at_its_last_step_is_complete(checkpoint: Path) 
 
 
 @pytest.mark.parametrize("factory", [kept.stream, kept.own_sampler, kept.persistent_that_draw])
-def test_data_that_cannot_be_put_back_is_said_to_be_fresh(factory: Factory, checkpoint: Path) -> None:
+def test_data_that_cannot_be_put_back_is_said_to_be_fresh(factory: kept.Factory, checkpoint: Path) -> None:
     keeps = replace(spec_of(factory, []), checkpoint=checkpoint)
     first = run_trial(keeps, Owner(stop_at=11))
     assert first.outcome is None

@@ -18,6 +18,7 @@ import sample_jobs as jobs
 import sample_kept as kept
 import sample_pl_jobs as pl_jobs
 import torch
+from kept_marks import MARKS
 from torch import Tensor
 
 from autowarm import Schedule, Training, trunk, trunk_watcher
@@ -30,15 +31,7 @@ from autowarm.specs import JobSpec, Link, TrainingSpec, TrialResult, TrunkLink, 
 from autowarm.trial import run_trial
 from autowarm.trunk import bytes_in, run_trunk
 
-Factory = Callable[[list[Any]], Training]
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    # of a machine with one core
-    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
-    # of the loader that cannot go on where it was: which is what those tests are about
-    pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended"),
-    pytest.mark.filterwarnings("ignore:Your `val_dataloader`'s sampler has shuffling enabled"),
-]
+pytestmark = MARKS
 
 
 def wsd(ratio: float = 0.2, **fields: Any) -> Schedule:
@@ -63,7 +56,7 @@ RUNGS = 10
 
 
 def spec_of(
-    factory: Factory,
+    factory: kept.Factory,
     ends: list[Any],
     wanted: tuple[tuple[Schedule, int], ...] = FEW,
     *,
@@ -135,7 +128,7 @@ def bare(result: TrialResult | None) -> TrialResult:
 
 
 def check(
-    factory: Factory, wanted: tuple[tuple[Schedule, int], ...] = WANTED, **fields: Any
+    factory: kept.Factory, wanted: tuple[tuple[Schedule, int], ...] = WANTED, **fields: Any
 ) -> tuple[TrunkSpec, list[TrialResult], list[TrialResult]]:
     """Compare the trials of a trunk with the same trials by themselves, everything, and the weights they end with.
 
